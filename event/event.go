@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package event
+
+import "fmt"
+
+// Kind says which kernel function an [Event] is about. The numbers are part of
+// the trace file and of the eBPF programs' record (bpf/record.h): never renumber.
+type Kind uint16
+
+// The kinds, with the phases in which each is sent and the fields it fills
+// beside the common ones (Seq to Caller).
+const (
+	// KindNone is no event: a record of this kind is corrupt.
+	KindNone Kind = iota
+
+	// KindSetupNet is setup_net, enter and exit. Net is the new namespace; its
+	// Inum is valid on exit only. Ret is the errno. The life of a namespace
+	// begins at enter; an exit with an error ends it.
+	KindSetupNet
+	// KindPutNet is __put_net, an instant: the last reference to Net is gone
+	// and its clean-up is queued.
+	KindPutNet
+	// KindCleanupNet is cleanup_net, enter and exit: one batch of dying
+	// namespaces, in a kernel worker. It names no namespace.
+	KindCleanupNet
+	// KindFreeNet is net_free, net_drop_ns or net_passive_dec called from
+	// cleanup_net, an instant: the clean-up of Net is complete.
+	KindFreeNet
+
+	// KindRegisterPernet is register_pernet_operations, enter and exit. Ops and
+	// Fn say which subsystem; Count (exit) is how many namespaces its init ran
+	// in.
+	KindRegisterPernet
+	// KindUnregisterPernet is unregister_pernet_operations, enter and exit.
+	KindUnregisterPernet
+
+	// KindWiphyNew is wiphy_new_nm, exit. Wiphy is 0 when it failed.
+	KindWiphyNew
+	// KindWiphyRegister is wiphy_register, exit. Net is where the wiphy is born.
+	KindWiphyRegister
+	// KindWiphyUnregister is wiphy_unregister, enter and exit.
+	KindWiphyUnregister
+	// KindWiphyFree is cfg80211_dev_free, an instant.
+	KindWiphyFree
+	// KindWiphyRename is cfg80211_dev_rename, exit. WiphyName is the old name,
+	// NewName the one asked for.
+	KindWiphyRename
+	// KindWiphySwitch is cfg80211_switch_netns, enter and exit: Wiphy goes from
+	// Net to Net2 with all its interfaces. Ret is the errno.
+	KindWiphySwitch
+
+	// KindIfAdd is ieee80211_if_add, exit. Dev, Name, Ifindex and Net are of the
+	// new interface; Dev is 0 for one without a netdev. With an errno in Ret,
+	// Name is the one asked for.
+	KindIfAdd
+	// KindIfRemove is ieee80211_if_remove, an instant: one interface is being
+	// removed on request (bulk removal doesn't come here).
+	KindIfRemove
+
+	// KindNetdevRegister is register_netdevice, exit: a netdev is born in Net.
+	KindNetdevRegister
+	// KindNetdevUnregister is netdev_unregister_kobject, an instant: a netdev
+	// leaves Net for good. It receives no more; RxPackets is final.
+	KindNetdevUnregister
+	// KindNetdevMove is (__)dev_change_net_namespace, enter and exit: Dev goes
+	// from Net to Net2. On exit NewName and NewIfindex are what it is called
+	// there, RxPackets what it had received when it left.
+	KindNetdevMove
+	// KindNetdevRename is dev_change_name, exit: Name became NewName.
+	KindNetdevRename
+
+	// KindCount is one more than the last kind.
+	KindCount
+)
+
+var kindNames = [KindCount]string{
+	KindNone:             "none",
+	KindSetupNet:         "setup_net",
+	KindPutNet:           "put_net",
+	KindCleanupNet:       "cleanup_net",
+	KindFreeNet:          "free_net",
+	KindRegisterPernet:   "register_pernet_operations",
+	KindUnregisterPernet: "unregister_pernet_operations",
+	KindWiphyNew:         "wiphy_new_nm",
+	KindWiphyRegister:    "wiphy_register",
+	KindWiphyUnregister:  "wiphy_unregister",
+	KindWiphyFree:        "wiphy_free",
+	KindWiphyRename:      "wiphy_rename",
+	KindWiphySwitch:      "cfg80211_switch_netns",
+	KindIfAdd:            "ieee80211_if_add",
+	KindIfRemove:         "ieee80211_if_remove",
+	KindNetdevRegister:   "register_netdevice",
+	KindNetdevUnregister: "unregister_netdevice",
+	KindNetdevMove:       "dev_change_net_namespace",
+	KindNetdevRename:     "dev_change_name",
+}
+
+// String returns the name of the probe that sends events of this kind.
+func (k Kind) String() string {
+	if k < KindCount {
+		return kindNames[k]
+	}
+	return fmt.Sprintf("kind(%d)", uint16(k))
+}
+
+// In reports whether k is set in a mask such as [Event.Within].
+func (k Kind) In(mask uint32) bool { return mask&(1<<k) != 0 }
+
+// Phase says at which moment of a function's run an event was taken.
+type Phase uint8
+
+// The phases. The numbers are part of the trace file.
+const (
+	// PhaseInstant is a function whose call alone matters.
+	PhaseInstant Phase = iota
+	// PhaseEnter is the function's entry.
+	PhaseEnter
+	// PhaseExit is its return: Start is the time of its entry.
+	PhaseExit
+)
+
+// Flags qualify an event.
+type Flags uint8
+
+const (
+	// FlagRx says RxPackets and RxBytes were read. Without it they are unknown.
+	FlagRx Flags = 1 << iota
+	// FlagNoEntry says an exit's entry was not seen: Start, and whatever had to
+	// be read before the call, is unknown.
+	FlagNoEntry
+)
+
+// NetRef is what an event knows about a namespace.
+type NetRef struct {
+	// Ptr is the address of the struct net, 0 for no namespace. Reused.
+	Ptr uint64
+	// Cookie is struct net.net_cookie, 0 where the kernel has none (yet).
+	Cookie uint64
+	// Inum is struct net.ns.inum, 0 before the kernel has given one. Reused.
+	Inum uint32
+}
+
+// Known reports whether n refers to a namespace at all.
+func (n NetRef) Known() bool { return n.Ptr != 0 || n.Cookie != 0 || n.Inum != 0 }
+
+// Event is one lifecycle event. Which fields beyond the common ones are filled
+// depends on Kind; the others are zero. Strings that a user program can choose
+// (Comm and all names) are as the kernel had them: hostile.
+type Event struct {
+	// Seq counts the lifecycle records of one CPU from 0, taken before ring
+	// space was reserved, so a gap is a loss.
+	Seq uint64
+	// Time is when the event was taken.
+	Time uint64
+	// Start is, on exit, when the function was entered; 0 if unknown.
+	Start uint64
+	CPU   uint32
+	Kind  Kind
+	Phase Phase
+	Flags Flags
+	// PID is the process (tgid) that ran the function and TID its thread, in the
+	// initial pid namespace, as task_struct.tgid and .pid. A kernel worker for
+	// work nobody waits for.
+	PID, TID uint32
+	// Within is a mask of the kinds whose function this thread was running when
+	// it called this one: a netdev that moves within KindWiphySwitch was carried
+	// by its radio, a radio that moves within KindCleanupNet was sent home.
+	Within uint32
+	// Comm is the thread's name (task_struct.comm).
+	Comm string
+	// Caller is the namespace of the running task (current->nsproxy->net_ns).
+	Caller NetRef
+
+	// Net is the namespace the event is about, Net2 the target of a move.
+	Net, Net2 NetRef
+	// Ret is, on exit, the errno as a positive number, 0 for success.
+	Ret uint32
+
+	// Dev is the address of the struct net_device. Reused.
+	Dev uint64
+	// Wiphy is the address of the struct wiphy; with Dev, the wiphy of that
+	// netdev (net_device.ieee80211_ptr->wiphy), 0 if it isn't wireless.
+	Wiphy uint64
+	// WiphyIndex is cfg80211_registered_device.wiphy_idx, -1 if unknown. It is
+	// meaningful only where Wiphy isn't 0.
+	WiphyIndex int32
+	// Ifindex is the netdev's number in Net; NewIfindex the one in Net2.
+	Ifindex, NewIfindex int32
+	// Iftype is the kernel's enum nl80211_iftype, 0 (unspecified) if unknown.
+	Iftype uint32
+	// DevType is net_device.type, an ARPHRD_* number.
+	DevType uint32
+	// Name is the netdev's name, NewName its name, or its wiphy's, afterwards.
+	Name, NewName string
+	// WiphyName is the wiphy's name.
+	WiphyName string
+	// LinkKind is rtnl_link_ops.kind ("veth", "bridge"); "" if it has none.
+	LinkKind string
+	// RxPackets and RxBytes are the kernel's own receive counters of Dev, as
+	// `ip -s link` shows them, valid with FlagRx.
+	RxPackets, RxBytes uint64
+
+	// Ops is the address of the struct pernet_operations, Fn that of its init,
+	// or if it has none its exit. Symbols have their names.
+	Ops, Fn uint64
+	// Count is how many namespaces were visited.
+	Count uint64
+}

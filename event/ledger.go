@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package event
+
+// Status says what became of a probe.
+type Status string
+
+// The statuses of a probe.
+const (
+	// StatusAttached: it is (or was until the end) attached.
+	StatusAttached Status = "attached"
+	// StatusAbsent: this kernel has no such function; nothing was tried.
+	StatusAbsent Status = "absent"
+	// StatusFailed: the kernel refused it.
+	StatusFailed Status = "failed"
+)
+
+// Ledger is what a recording may have missed, as far as the kernel tells. The
+// last one in a file holds the totals.
+type Ledger struct {
+	Time   uint64        `json:"time_ns"`
+	Probes []ProbeLedger `json:"probes"`
+	Rings  []RingLedger  `json:"rings"`
+	// CallsDropped counts function entries that could not be remembered because
+	// the table of running calls was full: their exits have no start.
+	CallsDropped uint64 `json:"calls_dropped"`
+	// FlowsDropped counts packets that were delivered but not counted because
+	// the table of flows was full.
+	FlowsDropped uint64 `json:"flows_dropped"`
+	// Undecoded counts records that arrived but made no sense.
+	Undecoded uint64 `json:"undecoded"`
+	// Unwritten counts events that arrived but could not be written.
+	Unwritten uint64 `json:"unwritten"`
+}
+
+// ProbeLedger is one probe's account.
+type ProbeLedger struct {
+	// Name is the probe's, Function the kernel function that served it ("" if
+	// none), Module where that lives ("" for the kernel itself).
+	Name     string `json:"name"`
+	Function string `json:"function,omitempty"`
+	Module   string `json:"module,omitempty"`
+	// Hook is "fentry" (with fexit), "kprobe" (with kretprobe) or "" if none.
+	Hook   string `json:"hook"`
+	Status Status `json:"status"`
+	// Reason says why this hook, or why none, with the kernel's error.
+	Reason string `json:"reason,omitempty"`
+	// Loses says what a report lacks when the probe isn't attached.
+	Loses string `json:"loses,omitempty"`
+	// Hits counts how often its programs ran.
+	Hits uint64 `json:"hits"`
+	// Lost counts its records that found no space in their ring.
+	Lost uint64 `json:"lost"`
+	// Missed counts calls that the kernel let pass without running the program,
+	// null where the kernel doesn't tell.
+	Missed *uint64 `json:"missed"`
+}
+
+// RingLedger is one ring's account: Received + Lost is what the kernel sent.
+type RingLedger struct {
+	// Name is "lifecycle" or "packets".
+	Name string `json:"name"`
+	// Size is in bytes.
+	Size     uint64 `json:"size"`
+	Received uint64 `json:"received"`
+	// Lost is what sequence numbers prove missing.
+	Lost uint64 `json:"lost"`
+}
+
+// Loss is a gap in one CPU's sequence numbers of one ring.
+type Loss struct {
+	Ring string `json:"ring"`
+	CPU  uint32 `json:"cpu"`
+	// From and To are the times of the records before and after the gap; From
+	// is 0 if the gap is at the very beginning.
+	From  uint64 `json:"from_ns"`
+	To    uint64 `json:"to_ns"`
+	Count uint64 `json:"count"`
+}
