@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package lab
 
 import (
@@ -46,8 +48,8 @@ func newBoot(vm *VM, argv []string) *boot {
 }
 
 // run starts QEMU and stays with it to its end.
-func (b *boot) run(ctx context.Context, accelerator, initramfs string) (int, error) {
-	cmd, err := b.vm.command(accelerator, initramfs)
+func (b *boot) run(ctx context.Context, accelerator, image, initramfs string) (int, error) {
+	cmd, err := b.vm.command(accelerator, image, initramfs)
 	if err != nil {
 		return 0, err
 	}

@@ -1,7 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -71,4 +74,18 @@ func lock(ctx context.Context, file string, waiting func()) (unlock func(), err 
 		}()
 		return nil, ctx.Err()
 	}
+}
+
+// writeWhole makes a file that is there with all its content, or not at all.
+func writeWhole(name string, content []byte) error {
+	temp, err := os.CreateTemp(filepath.Dir(name), "writing-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temp.Name())
+	_, err = temp.Write(content)
+	if err := errors.Join(err, temp.Close()); err != nil {
+		return err
+	}
+	return os.Rename(temp.Name(), name)
 }

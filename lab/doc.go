@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package lab runs one command at a time in a throw-away virtual machine with a kernel of your choice, for
 // tests that need a real kernel and for trying things out.
 //

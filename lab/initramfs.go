@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package lab
 
 import (
@@ -52,19 +54,11 @@ func initramfs(ctx context.Context, k Kernel) (string, error) {
 	if _, err := os.Stat(name); err == nil {
 		return name, nil
 	}
-	temp, err := os.CreateTemp(cache, "initramfs-")
-	if err != nil {
-		return "", err
-	}
-	defer os.Remove(temp.Name())
-	defer temp.Close()
-	if err := writeInitramfs(ctx, temp, guest, files); err != nil {
+	var content bytes.Buffer
+	if err := writeInitramfs(ctx, &content, guest, files); err != nil {
 		return "", fmt.Errorf("making an initramfs: %w", err)
 	}
-	if err := temp.Close(); err != nil {
-		return "", err
-	}
-	return name, os.Rename(temp.Name(), name)
+	return name, writeWhole(name, content.Bytes())
 }
 
 // initramfsName is different whenever anything in the archive would be. A module is known by its size and

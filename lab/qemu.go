@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package lab
 
 import (
@@ -48,7 +50,7 @@ const (
 )
 
 // command returns the QEMU that boots vm, without its files.
-func (vm *VM) command(accelerator, initramfs string) (*exec.Cmd, error) {
+func (vm *VM) command(accelerator, image, initramfs string) (*exec.Cmd, error) {
 	m := machines[vm.Kernel.Arch]
 	program, err := exec.LookPath(m.program)
 	if err != nil {
@@ -63,7 +65,7 @@ func (vm *VM) command(accelerator, initramfs string) (*exec.Cmd, error) {
 	args = append(args,
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-smp", strconv.Itoa(vm.CPUs), "-m", strconv.Itoa(vm.MemoryMiB),
-		"-kernel", vm.Kernel.Image, "-initrd", initramfs,
+		"-kernel", image, "-initrd", initramfs,
 		// A panic restarts at once, which -no-reboot turns into QEMU's end.
 		"-append", strings.TrimSpace("console="+m.console+" quiet panic=-1 "+vm.Append),
 		"-serial", "chardev:console",
@@ -92,7 +94,9 @@ func port(id string, number int, chardev string) []string {
 
 // pipe is a character device that writes into one of ours. QEMU takes an inherited descriptor for a file
 // only by way of such a set, and truncates it, which a pipe refuses, unless it is to append.
-func pipe(id string, fd int) string { return fmt.Sprintf("file,id=%s,path=/dev/fdset/%d,append=on", id, fd) }
+func pipe(id string, fd int) string {
+	return fmt.Sprintf("file,id=%s,path=/dev/fdset/%d,append=on", id, fd)
+}
 
 // folder offers a folder of the host's to the guest by 9p.
 func folder(tag, path string, readOnly bool) []string {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package lab
 
 import (
@@ -78,6 +80,10 @@ func (vm VM) Run(ctx context.Context, argv ...string) (status int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	image, err := quickImage(ctx, vm.Kernel)
+	if err != nil {
+		return 0, err
+	}
 	accelerators, err := vm.accelerators()
 	if err != nil {
 		return 0, err
@@ -86,7 +92,7 @@ func (vm VM) Run(ctx context.Context, argv ...string) (status int, err error) {
 	defer cancel()
 	for _, accelerator := range accelerators {
 		b := newBoot(&vm, argv)
-		status, err = b.run(limited, accelerator, archive)
+		status, err = b.run(limited, accelerator, image, archive)
 		if accelerator == kvm && !b.greeted && limited.Err() == nil {
 			if err := distrustKVM(); err != nil {
 				return 0, err

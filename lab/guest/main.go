@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command guest is the first process of a lab machine: it makes the machine fit to work in, runs the one
 // command the machine was started for, and reports how that went. Called as modprobe it loads modules, for
 // machines whose root has nothing but this program.

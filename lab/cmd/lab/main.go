@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command lab runs a command in a throw-away virtual machine: see package lab. Its exit status is the
 // command's; 125 means that the machine failed, 2 that it was asked wrongly.
 package main

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package control is what a lab machine's host and guest say to each other: one JSON value a line over a
 // virtio-serial port, apart from the command's own output so that neither can be mistaken for the other.
 package control

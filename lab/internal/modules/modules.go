@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package modules reads the index that depmod makes of a kernel's modules, for the host, which puts some into
 // an initramfs, and for the guest, which loads others where no modprobe is at hand.
 package modules
