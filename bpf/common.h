@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What every program needs: the maps, sequence numbers, running calls and the
+ * sending of a record.
+ */
+#ifndef NSTRACE_COMMON_H
+#define NSTRACE_COMMON_H
+
+#include "kernel.h"
+#include "record.h"
+
+/* Sizes are set by nstrace before loading; these are for lack of better. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4 << 20);
+} lifecycle SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+} packets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, NST_RINGS);
+	__type(key, __u32);
+	__type(value, __u64);
+} sequence SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, NST_KINDS);
+	__type(key, __u32);
+	__type(value, struct nst_probe_stats);
+} probe_stats SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, NST_DROPS);
+	__type(key, __u32);
+	__type(value, __u64);
+} drops SEC(".maps");
+
+/* How much may wait in a ring before its reader is woken: see wake_flags. */
+const volatile __u64 wake_bytes = 1 << 20;
+
+/* Offset of struct wiphy in cfg80211_registered_device where no BTF tells. */
+const volatile __u32 rdev_wiphy_offset = 0;
+
+/*
+ * How many arguments the functions take whose number differs from kernel to
+ * kernel; fexit finds the return value behind the last one.
+ */
+const volatile __u32 setup_net_args = 1;
+const volatile __u32 netdev_move_args = 4;
+
+static __always_inline long fexit_ret(unsigned long long *ctx, __u32 args)
+{
+	switch (args) {
+	case 1:
+		return ctx[1];
+	case 2:
+		return ctx[2];
+	case 3:
+		return ctx[3];
+	case 4:
+		return ctx[4];
+	case 5:
+		return ctx[5];
+	case 6:
+		return ctx[6];
+	}
+	return 0;
+}
+
+/*
+ * The next number of this CPU's sequence. Taken before space is reserved, so
+ * that a record that finds none leaves a gap. fentry programs can be preempted
+ * (5.12 and later), hence the atomic; 5.10 has no atomic that returns a value
+ * but runs these programs with preemption off. There nstrace clears have_fetch
+ * and blunts the instruction, which is then dead code.
+ */
+const volatile bool have_fetch = true;
+
+static __always_inline __u64 next_seq(__u32 ring)
+{
+	__u64 *seq = bpf_map_lookup_elem(&sequence, &ring);
+	__u64 n;
+
+	if (!seq)
+		return 0;
+	if (have_fetch)
+		return __sync_fetch_and_add(seq, 1);
+	n = *(volatile __u64 *)seq;
+	*(volatile __u64 *)seq = n + 1;
+	return n;
+}
+
+static __always_inline void count_hit(__u32 probe)
+{
+	struct nst_probe_stats *stats = bpf_map_lookup_elem(&probe_stats, &probe);
+
+	if (stats)
+		__sync_fetch_and_add(&stats->hits, 1);
+}
+
+static __always_inline void count_lost(__u32 probe)
+{
+	struct nst_probe_stats *stats = bpf_map_lookup_elem(&probe_stats, &probe);
+
+	if (stats)
+		__sync_fetch_and_add(&stats->lost, 1);
+}
+
+static __always_inline void count_drop(__u32 what)
+{
+	__u64 *n = bpf_map_lookup_elem(&drops, &what);
+
+	if (n)
+		__sync_fetch_and_add(n, 1);
+}
+
+/*
+ * The reader looks by itself every few milliseconds, so records don't wake it,
+ * except when they come so fast that the ring would fill meanwhile.
+ */
+static __always_inline __u64 wake_flags(void *ring)
+{
+	if (bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) >= wake_bytes)
+		return BPF_RB_FORCE_WAKEUP;
+	return BPF_RB_NO_WAKEUP;
+}
+
+static __always_inline void read_net(struct nst_net *to, struct net *net)
+{
+	to->ptr = (__u64)net;
+	to->cookie = 0;
+	to->inum = 0;
+	to->pad = 0;
+	if (!net)
+		return;
+	to->inum = BPF_CORE_READ(net, ns.inum);
+	if (bpf_core_field_exists(net->net_cookie)) {
+		to->cookie = BPF_CORE_READ(net, net_cookie);
+	} else {
+		struct net___early *early = (void *)net;
+
+		if (bpf_core_field_exists(early->net_cookie))
+			to->cookie = BPF_CORE_READ(early, net_cookie.counter);
+	}
+}
+
+/* A running call of a probed function, remembered from its entry to its exit. */
+struct call_key {
+	__u32 tid;
+	__u32 kind;
+};
+struct call {
+	__u64 start;
+	struct nst_net net;
+	struct nst_net net2;
+	__u64 object; /* net_device, wiphy or pernet_operations */
+	__u64 arg;
+	__u64 count;
+	__s32 ifindex;
+	__u32 pad;
+	char name[64];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct call_key);
+	__type(value, struct call);
+} calls SEC(".maps");
+
+static __always_inline struct call *running(__u32 kind)
+{
+	struct call_key key = {.tid = bpf_get_current_pid_tgid(), .kind = kind};
+
+	return bpf_map_lookup_elem(&calls, &key);
+}
+
+static __always_inline void call_begin(__u32 kind, struct call *call)
+{
+	struct call_key key = {.tid = bpf_get_current_pid_tgid(), .kind = kind};
+
+	call->start = bpf_ktime_get_boot_ns();
+	if (bpf_map_update_elem(&calls, &key, call, BPF_ANY))
+		count_drop(NST_DROP_CALLS);
+}
+
+static __always_inline void call_end(__u32 kind)
+{
+	struct call_key key = {.tid = bpf_get_current_pid_tgid(), .kind = kind};
+
+	bpf_map_delete_elem(&calls, &key);
+}
+
+/* Which of the calls that explain other events this thread is in. */
+static __always_inline __u32 within(void)
+{
+	__u32 mask = 0;
+
+	if (running(NST_CLEANUP_NET))
+		mask |= 1 << NST_CLEANUP_NET;
+	if (running(NST_WIPHY_SWITCH))
+		mask |= 1 << NST_WIPHY_SWITCH;
+	if (running(NST_SETUP_NET))
+		mask |= 1 << NST_SETUP_NET;
+	if (running(NST_IF_ADD))
+		mask |= 1 << NST_IF_ADD;
+	return mask;
+}
+
+/* Begin a record; NULL if the ring is full, which is then counted. */
+static __always_inline struct nst_event *event_begin(__u32 kind, __u8 phase, struct call *call)
+{
+	__u64 seq = next_seq(NST_LIFECYCLE);
+	__u64 pid_tgid = bpf_get_current_pid_tgid();
+	struct task_struct *task;
+	struct nst_event *e;
+
+	e = bpf_ringbuf_reserve(&lifecycle, sizeof(*e), 0);
+	if (!e) {
+		count_lost(kind);
+		return NULL;
+	}
+	__builtin_memset(e, 0, sizeof(*e));
+	e->seq = seq;
+	e->time = bpf_ktime_get_boot_ns();
+	e->cpu = bpf_get_smp_processor_id();
+	e->kind = kind;
+	e->phase = phase;
+	e->pid = pid_tgid >> 32;
+	e->tid = pid_tgid;
+	e->within = within() & ~(1U << (kind & 31));
+	e->wiphy_index = -1;
+	bpf_get_current_comm(e->comm, sizeof(e->comm));
+	task = (void *)bpf_get_current_task();
+	read_net(&e->caller, BPF_CORE_READ(task, nsproxy, net_ns));
+	if (call) {
+		e->start = call->start;
+		e->net = call->net;
+		e->net2 = call->net2;
+		e->ifindex = call->ifindex;
+	} else if (phase == NST_EXIT) {
+		e->flags |= NST_NO_ENTRY;
+	}
+	return e;
+}
+
+static __always_inline void event_send(struct nst_event *e)
+{
+	bpf_ringbuf_submit(e, wake_flags(&lifecycle));
+}
+
+/* The errno of a function that returns an int: negative or 0. */
+static __always_inline __u32 errno_of(long ret)
+{
+	int err = ret;
+
+	return err < 0 ? -err : 0;
+}
+
+#endif

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Reading a netdev or a wiphy into a record. */
+#ifndef NSTRACE_DEVICE_H
+#define NSTRACE_DEVICE_H
+
+#include "common.h"
+
+/* Bound of a loop over CPUs; on a machine with more, counters are unknown. */
+#define NST_MAX_CPUS 256
+
+/* Address of the kernel's __per_cpu_offset[], 0 if it isn't known. */
+const volatile __u64 per_cpu_offset = 0;
+const volatile __u32 possible_cpus = 0;
+
+/* dev_name(&wiphy->dev) */
+static __always_inline void read_wiphy_name(char *to, struct wiphy *wiphy)
+{
+	const char *name = BPF_CORE_READ(wiphy, dev.init_name);
+
+	if (!name)
+		name = BPF_CORE_READ(wiphy, dev.kobj.name);
+	bpf_probe_read_kernel_str(to, sizeof(((struct nst_event *)0)->wiphy_name), name);
+}
+
+static __always_inline void read_wiphy(struct nst_event *e, struct wiphy *wiphy)
+{
+	struct cfg80211_registered_device *rdev = NULL;
+
+	e->wiphy = (__u64)wiphy;
+	if (!wiphy)
+		return;
+	read_wiphy_name(e->wiphy_name, wiphy);
+	if (bpf_core_field_exists(rdev->wiphy_idx)) {
+		rdev = (void *)wiphy - bpf_core_field_offset(rdev->wiphy);
+		e->wiphy_index = BPF_CORE_READ(rdev, wiphy_idx);
+	}
+}
+
+static __always_inline void read_netdev(struct nst_event *e, struct net_device *dev)
+{
+	struct wireless_dev *wdev = BPF_CORE_READ(dev, ieee80211_ptr);
+	const struct rtnl_link_ops *ops = BPF_CORE_READ(dev, rtnl_link_ops);
+
+	e->dev = (__u64)dev;
+	e->ifindex = BPF_CORE_READ(dev, ifindex);
+	e->dev_type = BPF_CORE_READ(dev, type);
+	read_net(&e->net, BPF_CORE_READ(dev, nd_net.net));
+	bpf_probe_read_kernel_str(e->name, sizeof(dev->name), dev->name);
+	if (ops)
+		bpf_probe_read_kernel_str(e->link_kind, sizeof(e->link_kind),
+					  BPF_CORE_READ(ops, kind));
+	if (wdev) {
+		e->iftype = BPF_CORE_READ(wdev, iftype);
+		read_wiphy(e, BPF_CORE_READ(wdev, wiphy));
+	}
+}
+
+/* One CPU's receive counters, wherever this kernel's type has them. */
+static __always_inline void add_cpu_stats(void *stats, __u64 *packets, __u64 *bytes)
+{
+	struct pcpu_sw_netstats *s = stats;
+	struct pcpu_sw_netstats___bare *bare = stats;
+	__u64 p = 0, b = 0;
+
+	if (bpf_core_field_exists(s->rx_packets)) {
+		bpf_core_read(&p, sizeof(p), &s->rx_packets);
+		bpf_core_read(&b, sizeof(b), &s->rx_bytes);
+	} else {
+		bpf_core_read(&p, sizeof(p), &bare->rx_packets);
+		bpf_core_read(&b, sizeof(b), &bare->rx_bytes);
+	}
+	*packets += p;
+	*bytes += b;
+}
+
+/*
+ * What `ip -s link` would show as received by a wireless netdev: mac80211 keeps
+ * it in dev->tstats, one per CPU. Other devices use the same pointer for other
+ * things (it is in a union), and drivers without mac80211 keep theirs elsewhere
+ * and have none. False if it can't be known.
+ */
+static __noinline bool rx_stats(struct net_device *dev, struct nst_base *sum)
+{
+	void *stats = BPF_CORE_READ(dev, tstats);
+	__u64 packets = 0, bytes = 0, offset;
+	__u32 cpu;
+
+	if (!sum || !stats || !per_cpu_offset || !possible_cpus || possible_cpus > NST_MAX_CPUS ||
+	    !BPF_CORE_READ(dev, ieee80211_ptr))
+		return false;
+	for (cpu = 0; cpu < NST_MAX_CPUS; cpu++) {
+		if (cpu >= possible_cpus)
+			break;
+		if (bpf_probe_read_kernel(&offset, sizeof(offset),
+					  (void *)(per_cpu_offset + cpu * sizeof(offset))))
+			return false;
+		add_cpu_stats(stats + offset, &packets, &bytes);
+	}
+	sum->packets = packets;
+	sum->bytes = bytes;
+	sum->valid = 1;
+	return true;
+}
+
+static __always_inline void read_rx(struct nst_event *e, struct net_device *dev)
+{
+	struct nst_base rx = {};
+
+	if (!rx_stats(dev, &rx))
+		return;
+	e->rx_packets = rx.packets;
+	e->rx_bytes = rx.bytes;
+	e->flags |= NST_RX;
+}
+
+#endif

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The kernel's own types, as far as the programs read them. Only the names
+ * matter: offsets are relocated against the BTF of the running kernel and its
+ * modules (CO-RE), so a field may stand anywhere and the rest is left out.
+ *
+ * A type whose name ends in ___x is a flavour: the same kernel type as an
+ * other release declares it.
+ */
+#ifndef NSTRACE_KERNEL_H
+#define NSTRACE_KERNEL_H
+
+#include <linux/bpf.h>
+#include <stdbool.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+
+/*
+ * What a kprobe program gets for a context. These two are fixed by the
+ * architecture's ABI (arch/x86/include/uapi/asm/ptrace.h,
+ * arch/arm64/include/uapi/asm/ptrace.h) and are not relocated.
+ */
+#if defined(__TARGET_ARCH_x86)
+struct pt_regs {
+	unsigned long r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8;
+	unsigned long rax, rcx, rdx, rsi, rdi, orig_rax, rip, cs, eflags, rsp, ss;
+};
+#elif defined(__TARGET_ARCH_arm64)
+struct user_pt_regs {
+	__u64 regs[31];
+	__u64 sp, pc, pstate;
+};
+struct pt_regs;
+#endif
+
+#include <bpf/bpf_tracing.h>
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct ns_common {
+	unsigned int inum;
+};
+
+/* include/net/net_namespace.h */
+struct net {
+	struct ns_common ns;
+	__u64 net_cookie;
+};
+
+/* Before 5.12 the cookie was handed out on demand, with an atomic exchange. */
+struct atomic64___early {
+	long long counter;
+};
+struct net___early {
+	struct atomic64___early net_cookie;
+};
+
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
+struct nsproxy {
+	struct net *net_ns;
+};
+struct task_struct {
+	struct nsproxy *nsproxy;
+};
+
+/* include/net/net_namespace.h */
+struct pernet_operations {
+	int (*init)(struct net *net);
+	void (*exit)(struct net *net);
+	void (*exit_batch)(void *list);
+};
+
+struct rtnl_link_ops {
+	const char *kind;
+};
+
+/* u64_stats_t is a struct from 5.11 on, a bare u64 in between and before. */
+struct u64_stats___struct {
+	__u64 v;
+};
+struct pcpu_sw_netstats {
+	struct u64_stats___struct rx_packets;
+	struct u64_stats___struct rx_bytes;
+};
+struct pcpu_sw_netstats___bare {
+	__u64 rx_packets;
+	__u64 rx_bytes;
+};
+
+struct wiphy;
+struct net_device;
+
+/* include/net/cfg80211.h */
+struct wireless_dev {
+	struct wiphy *wiphy;
+	unsigned int iftype;
+	struct net_device *netdev;
+};
+
+/* include/linux/netdevice.h */
+struct net_device {
+	char name[16];
+	int ifindex;
+	unsigned short type;
+	possible_net_t nd_net;
+	struct wireless_dev *ieee80211_ptr;
+	const struct rtnl_link_ops *rtnl_link_ops;
+	struct pcpu_sw_netstats *tstats;
+};
+
+struct kobject {
+	const char *name;
+};
+struct device {
+	struct kobject kobj;
+	const char *init_name;
+};
+struct wiphy {
+	struct device dev;
+	possible_net_t _net;
+};
+
+struct sk_buff {
+	unsigned int len;
+	unsigned char *data;
+};
+
+/* net/wireless/core.h, in the BTF of the module */
+struct cfg80211_registered_device {
+	int wiphy_idx;
+	struct wiphy wiphy;
+};
+
+/* include/net/mac80211.h and net/mac80211/ieee80211_i.h, in the BTF of the module */
+struct ieee80211_hw {
+	struct wiphy *wiphy;
+};
+struct ieee80211_local {
+	struct ieee80211_hw hw;
+};
+struct ieee80211_sub_if_data {
+	struct wireless_dev wdev;
+	struct net_device *dev;
+};
+struct ieee80211_rx_data {
+	struct sk_buff *skb;
+	struct ieee80211_sub_if_data *sdata;
+};
+
+#pragma clang attribute pop
+
+#endif

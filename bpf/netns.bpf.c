@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The lives of network namespaces and of pernet operations
+ * (net/core/net_namespace.c).
+ */
+#include "common.h"
+
+/* setup_net(net[, user_ns]): 0 or an errno. The inum is valid once it returns. */
+
+static __always_inline int setup_net_enter(struct net *net)
+{
+	struct call call = {};
+	struct nst_event *e;
+
+	count_hit(NST_SETUP_NET);
+	read_net(&call.net, net);
+	/* A recycled struct net may still hold its last life's numbers. */
+	call.net.inum = 0;
+	call.net.cookie = 0;
+	call_begin(NST_SETUP_NET, &call);
+	e = event_begin(NST_SETUP_NET, NST_ENTER, &call);
+	if (e)
+		event_send(e);
+	return 0;
+}
+
+static __always_inline int setup_net_exit(long ret)
+{
+	struct call *call = running(NST_SETUP_NET);
+	struct nst_event *e = event_begin(NST_SETUP_NET, NST_EXIT, call);
+
+	if (e) {
+		e->ret = errno_of(ret);
+		if (call)
+			read_net(&e->net, (struct net *)call->net.ptr);
+		event_send(e);
+	}
+	call_end(NST_SETUP_NET);
+	return 0;
+}
+
+SEC("fentry/setup_net")
+int BPF_PROG(setup_net_fentry, struct net *net)
+{
+	return setup_net_enter(net);
+}
+
+SEC("fexit/setup_net")
+int setup_net_fexit(unsigned long long *ctx)
+{
+	return setup_net_exit(fexit_ret(ctx, setup_net_args));
+}
+
+SEC("kprobe/setup_net")
+int BPF_KPROBE(setup_net_kprobe, struct net *net)
+{
+	return setup_net_enter(net);
+}
+
+SEC("kretprobe/setup_net")
+int BPF_KRETPROBE(setup_net_kretprobe, long ret)
+{
+	return setup_net_exit(ret);
+}
+
+/* __put_net(net): the last reference is gone, clean-up is queued. */
+
+static __always_inline int put_net_enter(struct net *net)
+{
+	struct nst_event *e;
+
+	count_hit(NST_PUT_NET);
+	e = event_begin(NST_PUT_NET, NST_INSTANT, NULL);
+	if (e) {
+		read_net(&e->net, net);
+		event_send(e);
+	}
+	return 0;
+}
+
+SEC("fentry/__put_net")
+int BPF_PROG(put_net_fentry, struct net *net)
+{
+	return put_net_enter(net);
+}
+
+SEC("kprobe/__put_net")
+int BPF_KPROBE(put_net_kprobe, struct net *net)
+{
+	return put_net_enter(net);
+}
+
+/* cleanup_net(work): tears down all namespaces that were put by now. */
+
+static __always_inline int cleanup_net_enter(void)
+{
+	struct call call = {};
+	struct nst_event *e;
+
+	count_hit(NST_CLEANUP_NET);
+	call_begin(NST_CLEANUP_NET, &call);
+	e = event_begin(NST_CLEANUP_NET, NST_ENTER, &call);
+	if (e)
+		event_send(e);
+	return 0;
+}
+
+static __always_inline int cleanup_net_exit(void)
+{
+	struct nst_event *e;
+
+	e = event_begin(NST_CLEANUP_NET, NST_EXIT, running(NST_CLEANUP_NET));
+	if (e)
+		event_send(e);
+	call_end(NST_CLEANUP_NET);
+	return 0;
+}
+
+SEC("fentry/cleanup_net")
+int cleanup_net_fentry(unsigned long long *ctx)
+{
+	return cleanup_net_enter();
+}
+
+SEC("fexit/cleanup_net")
+int cleanup_net_fexit(unsigned long long *ctx)
+{
+	return cleanup_net_exit();
+}
+
+SEC("kprobe/cleanup_net")
+int cleanup_net_kprobe(struct pt_regs *ctx)
+{
+	return cleanup_net_enter();
+}
+
+SEC("kretprobe/cleanup_net")
+int cleanup_net_kretprobe(struct pt_regs *ctx)
+{
+	return cleanup_net_exit();
+}
+
+/*
+ * net_free(net), net_drop_ns(net) or net_passive_dec(net): drops a passive
+ * reference. cleanup_net does it last, once for each namespace; sysfs and nsfs
+ * call it for their own reasons, which are of no interest.
+ */
+
+static __always_inline int free_net_enter(struct net *net)
+{
+	struct call *batch = running(NST_CLEANUP_NET);
+	struct nst_event *e;
+
+	if (!batch || !net)
+		return 0;
+	count_hit(NST_FREE_NET);
+	e = event_begin(NST_FREE_NET, NST_INSTANT, NULL);
+	if (e) {
+		e->start = batch->start;
+		read_net(&e->net, net);
+		event_send(e);
+	}
+	return 0;
+}
+
+SEC("fentry/net_passive_dec")
+int BPF_PROG(free_net_fentry, struct net *net)
+{
+	return free_net_enter(net);
+}
+
+SEC("kprobe/net_passive_dec")
+int BPF_KPROBE(free_net_kprobe, struct net *net)
+{
+	return free_net_enter(net);
+}
+
+/* register_pernet_operations(list, ops): runs ops->init on each namespace. */
+
+static __always_inline int pernet_enter(__u32 kind, struct pernet_operations *ops)
+{
+	struct call call = {};
+	struct nst_event *e;
+
+	count_hit(kind);
+	call.object = (__u64)ops;
+	call.arg = (__u64)BPF_CORE_READ(ops, init);
+	if (!call.arg)
+		call.arg = (__u64)BPF_CORE_READ(ops, exit);
+	if (!call.arg)
+		call.arg = (__u64)BPF_CORE_READ(ops, exit_batch);
+	call_begin(kind, &call);
+	e = event_begin(kind, NST_ENTER, &call);
+	if (e) {
+		e->ops = call.object;
+		e->fn = call.arg;
+		event_send(e);
+	}
+	return 0;
+}
+
+static __always_inline int pernet_exit(__u32 kind, long ret)
+{
+	struct call *call = running(kind);
+	struct nst_event *e = event_begin(kind, NST_EXIT, call);
+
+	if (e) {
+		e->ret = errno_of(ret);
+		if (call) {
+			e->ops = call->object;
+			e->fn = call->arg;
+			e->count = call->count;
+		}
+		event_send(e);
+	}
+	call_end(kind);
+	return 0;
+}
+
+SEC("fentry/register_pernet_operations")
+int BPF_PROG(register_pernet_fentry, void *list, struct pernet_operations *ops)
+{
+	return pernet_enter(NST_REGISTER_PERNET, ops);
+}
+
+SEC("fexit/register_pernet_operations")
+int BPF_PROG(register_pernet_fexit, void *list, struct pernet_operations *ops, int ret)
+{
+	return pernet_exit(NST_REGISTER_PERNET, ret);
+}
+
+SEC("kprobe/register_pernet_operations")
+int BPF_KPROBE(register_pernet_kprobe, void *list, struct pernet_operations *ops)
+{
+	return pernet_enter(NST_REGISTER_PERNET, ops);
+}
+
+SEC("kretprobe/register_pernet_operations")
+int BPF_KRETPROBE(register_pernet_kretprobe, long ret)
+{
+	return pernet_exit(NST_REGISTER_PERNET, ret);
+}
+
+SEC("fentry/unregister_pernet_operations")
+int BPF_PROG(unregister_pernet_fentry, struct pernet_operations *ops)
+{
+	return pernet_enter(NST_UNREGISTER_PERNET, ops);
+}
+
+SEC("fexit/unregister_pernet_operations")
+int unregister_pernet_fexit(unsigned long long *ctx)
+{
+	return pernet_exit(NST_UNREGISTER_PERNET, 0);
+}
+
+SEC("kprobe/unregister_pernet_operations")
+int BPF_KPROBE(unregister_pernet_kprobe, struct pernet_operations *ops)
+{
+	return pernet_enter(NST_UNREGISTER_PERNET, ops);
+}
+
+SEC("kretprobe/unregister_pernet_operations")
+int unregister_pernet_kretprobe(struct pt_regs *ctx)
+{
+	return pernet_exit(NST_UNREGISTER_PERNET, 0);
+}
+
+/*
+ * ops_init(ops, net) is counted only where a registration visits the living
+ * namespaces; setup_net runs it too, once for each subsystem.
+ */
+
+static __always_inline int ops_init_enter(void)
+{
+	struct call *call = running(NST_REGISTER_PERNET);
+
+	if (!call)
+		return 0;
+	count_hit(NST_OPS_INIT);
+	call->count++;
+	return 0;
+}
+
+SEC("fentry/ops_init")
+int ops_init_fentry(unsigned long long *ctx)
+{
+	return ops_init_enter();
+}
+
+SEC("kprobe/ops_init")
+int ops_init_kprobe(struct pt_regs *ctx)
+{
+	return ops_init_enter();
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* All programs, compiled as one so that they share their maps. */
+#include "netns.bpf.c"
+#include "wiphy.bpf.c"
+#include "netdev.bpf.c"
+#include "delivery.bpf.c"
+
+/* Named here so that BTF, and so Go, has them. */
+const struct nst_event *unused_nst_event __attribute__((unused));
+const struct nst_packet *unused_nst_packet __attribute__((unused));
+const enum nst_kind *unused_nst_kind __attribute__((unused));
+const enum nst_phase *unused_nst_phase __attribute__((unused));
+const enum nst_flag *unused_nst_flag __attribute__((unused));
+const enum nst_path *unused_nst_path __attribute__((unused));
+const enum nst_ring *unused_nst_ring __attribute__((unused));
+const enum nst_drop *unused_nst_drop __attribute__((unused));
+
+/* The kernel's helpers are for GPL programs (include/uapi/linux/bpf.h). */
+char LICENSE[] SEC("license") = "GPL";

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The records that the programs send to nstrace and the keys and values of the
+ * maps it reads. Go gets its declarations from these by way of BTF; the numbers
+ * of enum nst_kind and enum nst_phase are also event.Kind and event.Phase.
+ */
+#ifndef NSTRACE_RECORD_H
+#define NSTRACE_RECORD_H
+
+enum nst_kind {
+	NST_SETUP_NET = 1,
+	NST_PUT_NET = 2,
+	NST_CLEANUP_NET = 3,
+	NST_FREE_NET = 4,
+	NST_REGISTER_PERNET = 5,
+	NST_UNREGISTER_PERNET = 6,
+	NST_WIPHY_NEW = 7,
+	NST_WIPHY_REGISTER = 8,
+	NST_WIPHY_UNREGISTER = 9,
+	NST_WIPHY_FREE = 10,
+	NST_WIPHY_RENAME = 11,
+	NST_WIPHY_SWITCH = 12,
+	NST_IF_ADD = 13,
+	NST_IF_REMOVE = 14,
+	NST_NETDEV_REGISTER = 15,
+	NST_NETDEV_UNREGISTER = 16,
+	NST_NETDEV_MOVE = 17,
+	NST_NETDEV_RENAME = 18,
+
+	/* Probes that send no lifecycle record, but are counted like the others. */
+	NST_OPS_INIT = 32,
+	NST_DELIVER_SKB = 33,
+
+	NST_KINDS = 64,
+};
+
+enum nst_phase {
+	NST_INSTANT = 0,
+	NST_ENTER = 1,
+	NST_EXIT = 2,
+};
+
+enum nst_flag {
+	NST_RX = 1,	  /* rx_packets and rx_bytes were read */
+	NST_NO_ENTRY = 2, /* an exit without its entry */
+};
+
+enum nst_path {
+	NST_PATH_DELIVER_SKB = 1,
+};
+
+struct nst_net {
+	__u64 ptr;
+	__u64 cookie;
+	__u32 inum;
+	__u32 pad;
+};
+
+/* One lifecycle record: event.Event says what each field means for each kind. */
+struct nst_event {
+	__u64 seq;
+	__u64 time;
+	__u64 start;
+	__u32 cpu;
+	__u16 kind;
+	__u8 phase;
+	__u8 flags;
+	__u32 pid;
+	__u32 tid;
+	__u32 within;
+	__u32 ret;
+	struct nst_net caller;
+	struct nst_net net;
+	struct nst_net net2;
+	__u64 dev;
+	__u64 wiphy;
+	__s32 wiphy_index;
+	__s32 ifindex;
+	__s32 new_ifindex;
+	__u32 iftype;
+	__u64 rx_packets;
+	__u64 rx_bytes;
+	__u64 ops;
+	__u64 fn;
+	__u64 count;
+	__u32 dev_type;
+	__u32 pad;
+	char comm[16];
+	char link_kind[16];
+	char name[64];
+	char new_name[64];
+	char wiphy_name[64];
+};
+
+/* What deliveries are counted by, and the count of one CPU. */
+struct nst_flow {
+	__u64 net;
+	__u64 cookie;
+	__u64 dev;
+	__u32 inum;
+	__s32 ifindex;
+	__u32 path;
+	__u32 pad;
+};
+struct nst_count {
+	__u64 packets;
+	__u64 bytes;
+	__u64 first;
+	__u64 last;
+};
+
+/* The device's own counters just before the first packet of a flow. */
+struct nst_base {
+	__u64 packets;
+	__u64 bytes;
+	__u64 valid;
+};
+
+/* One packet. */
+struct nst_packet {
+	__u64 seq;
+	__u64 time;
+	struct nst_flow flow;
+	__u32 cpu;
+	__u32 len;
+	__u16 protocol;
+	__u16 pad[3];
+};
+
+/* Per probe and CPU. */
+struct nst_probe_stats {
+	__u64 hits;
+	__u64 lost;
+};
+
+enum nst_ring {
+	NST_LIFECYCLE = 0,
+	NST_PACKETS = 1,
+	NST_RINGS = 2,
+};
+
+/* Losses that belong to no probe, per CPU. */
+enum nst_drop {
+	NST_DROP_CALLS = 0, /* the table of running calls was full */
+	NST_DROP_FLOWS = 1, /* the table of flows was full */
+	NST_DROPS = 2,
+};
+
+#endif

@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The lives of radios (net/wireless/core.c) and of the interfaces that mac80211
+ * makes for them (net/mac80211/iface.c).
+ */
+#include "common.h"
+#include "device.h"
+
+static __always_inline struct wiphy *rdev_wiphy(struct cfg80211_registered_device *rdev)
+{
+	if (bpf_core_field_exists(rdev->wiphy))
+		return (void *)rdev + bpf_core_field_offset(rdev->wiphy);
+	return rdev_wiphy_offset ? (void *)rdev + rdev_wiphy_offset : NULL;
+}
+
+static __always_inline int wiphy_instant(__u32 kind, struct wiphy *wiphy)
+{
+	struct nst_event *e;
+
+	count_hit(kind);
+	e = event_begin(kind, NST_INSTANT, NULL);
+	if (e) {
+		read_wiphy(e, wiphy);
+		event_send(e);
+	}
+	return 0;
+}
+
+/* Remember a call about a wiphy; the record, if one is wanted, comes with it. */
+static __always_inline void wiphy_enter(__u32 kind, struct wiphy *wiphy, struct net *to,
+					const char *new_name, bool send)
+{
+	struct call call = {};
+	struct nst_event *e;
+
+	count_hit(kind);
+	call.object = (__u64)wiphy;
+	if (wiphy)
+		read_net(&call.net, BPF_CORE_READ(wiphy, _net.net));
+	read_net(&call.net2, to);
+	if (new_name)
+		bpf_probe_read_kernel_str(call.name, sizeof(call.name), new_name);
+	call_begin(kind, &call);
+	if (!send)
+		return;
+	e = event_begin(kind, NST_ENTER, &call);
+	if (e) {
+		read_wiphy(e, wiphy);
+		event_send(e);
+	}
+}
+
+/* wiphy_new_nm(ops, sizeof_priv, requested_name): the new wiphy or NULL. */
+
+static __always_inline int wiphy_new_exit(struct wiphy *wiphy)
+{
+	struct nst_event *e;
+
+	e = event_begin(NST_WIPHY_NEW, NST_EXIT, running(NST_WIPHY_NEW));
+	if (e) {
+		if (wiphy) {
+			read_wiphy(e, wiphy);
+			read_net(&e->net, BPF_CORE_READ(wiphy, _net.net));
+		}
+		event_send(e);
+	}
+	call_end(NST_WIPHY_NEW);
+	return 0;
+}
+
+SEC("fentry/wiphy_new_nm")
+int wiphy_new_fentry(unsigned long long *ctx)
+{
+	wiphy_enter(NST_WIPHY_NEW, NULL, NULL, NULL, false);
+	return 0;
+}
+
+SEC("fexit/wiphy_new_nm")
+int BPF_PROG(wiphy_new_fexit, void *ops, int sizeof_priv, const char *name, struct wiphy *ret)
+{
+	return wiphy_new_exit(ret);
+}
+
+SEC("kprobe/wiphy_new_nm")
+int wiphy_new_kprobe(struct pt_regs *ctx)
+{
+	wiphy_enter(NST_WIPHY_NEW, NULL, NULL, NULL, false);
+	return 0;
+}
+
+SEC("kretprobe/wiphy_new_nm")
+int BPF_KRETPROBE(wiphy_new_kretprobe, struct wiphy *ret)
+{
+	return wiphy_new_exit(ret);
+}
+
+/*
+ * wiphy_register(wiphy): drivers have chosen its namespace by now, so this is
+ * where it is born. Its first interface may be registered later or within.
+ */
+
+static __always_inline int wiphy_call_exit(__u32 kind, long ret)
+{
+	struct call *call = running(kind);
+	struct nst_event *e = event_begin(kind, NST_EXIT, call);
+
+	if (e) {
+		e->ret = errno_of(ret);
+		if (call) {
+			read_wiphy(e, (struct wiphy *)call->object);
+			__builtin_memcpy(e->new_name, call->name, sizeof(call->name));
+		}
+		event_send(e);
+	}
+	call_end(kind);
+	return 0;
+}
+
+SEC("fentry/wiphy_register")
+int BPF_PROG(wiphy_register_fentry, struct wiphy *wiphy)
+{
+	wiphy_enter(NST_WIPHY_REGISTER, wiphy, NULL, NULL, false);
+	return 0;
+}
+
+SEC("fexit/wiphy_register")
+int BPF_PROG(wiphy_register_fexit, struct wiphy *wiphy, int ret)
+{
+	return wiphy_call_exit(NST_WIPHY_REGISTER, ret);
+}
+
+SEC("kprobe/wiphy_register")
+int BPF_KPROBE(wiphy_register_kprobe, struct wiphy *wiphy)
+{
+	wiphy_enter(NST_WIPHY_REGISTER, wiphy, NULL, NULL, false);
+	return 0;
+}
+
+SEC("kretprobe/wiphy_register")
+int BPF_KRETPROBE(wiphy_register_kretprobe, long ret)
+{
+	return wiphy_call_exit(NST_WIPHY_REGISTER, ret);
+}
+
+/* wiphy_unregister(wiphy) */
+
+SEC("fentry/wiphy_unregister")
+int BPF_PROG(wiphy_unregister_fentry, struct wiphy *wiphy)
+{
+	wiphy_enter(NST_WIPHY_UNREGISTER, wiphy, NULL, NULL, true);
+	return 0;
+}
+
+SEC("fexit/wiphy_unregister")
+int wiphy_unregister_fexit(unsigned long long *ctx)
+{
+	return wiphy_call_exit(NST_WIPHY_UNREGISTER, 0);
+}
+
+SEC("kprobe/wiphy_unregister")
+int BPF_KPROBE(wiphy_unregister_kprobe, struct wiphy *wiphy)
+{
+	wiphy_enter(NST_WIPHY_UNREGISTER, wiphy, NULL, NULL, true);
+	return 0;
+}
+
+SEC("kretprobe/wiphy_unregister")
+int wiphy_unregister_kretprobe(struct pt_regs *ctx)
+{
+	return wiphy_call_exit(NST_WIPHY_UNREGISTER, 0);
+}
+
+/* cfg80211_dev_free(rdev): the last reference is gone. */
+
+SEC("fentry/cfg80211_dev_free")
+int BPF_PROG(wiphy_free_fentry, struct cfg80211_registered_device *rdev)
+{
+	return wiphy_instant(NST_WIPHY_FREE, rdev_wiphy(rdev));
+}
+
+SEC("kprobe/cfg80211_dev_free")
+int BPF_KPROBE(wiphy_free_kprobe, struct cfg80211_registered_device *rdev)
+{
+	return wiphy_instant(NST_WIPHY_FREE, rdev_wiphy(rdev));
+}
+
+/* cfg80211_dev_rename(rdev, newname) */
+
+static __always_inline int wiphy_rename_enter(struct cfg80211_registered_device *rdev,
+					      const char *new_name)
+{
+	struct wiphy *wiphy = rdev_wiphy(rdev);
+	struct call call = {};
+
+	count_hit(NST_WIPHY_RENAME);
+	call.object = (__u64)wiphy;
+	read_net(&call.net, BPF_CORE_READ(wiphy, _net.net));
+	read_wiphy_name(call.name, wiphy);
+	call.arg = (__u64)new_name;
+	call_begin(NST_WIPHY_RENAME, &call);
+	return 0;
+}
+
+static __always_inline int wiphy_rename_exit(long ret)
+{
+	struct call *call = running(NST_WIPHY_RENAME);
+	struct nst_event *e = event_begin(NST_WIPHY_RENAME, NST_EXIT, call);
+
+	if (e) {
+		e->ret = errno_of(ret);
+		if (call) {
+			read_wiphy(e, (struct wiphy *)call->object);
+			__builtin_memcpy(e->wiphy_name, call->name, sizeof(call->name));
+			bpf_probe_read_kernel_str(e->new_name, sizeof(e->new_name),
+						  (void *)call->arg);
+		}
+		event_send(e);
+	}
+	call_end(NST_WIPHY_RENAME);
+	return 0;
+}
+
+SEC("fentry/cfg80211_dev_rename")
+int BPF_PROG(wiphy_rename_fentry, struct cfg80211_registered_device *rdev, char *new_name)
+{
+	return wiphy_rename_enter(rdev, new_name);
+}
+
+SEC("fexit/cfg80211_dev_rename")
+int BPF_PROG(wiphy_rename_fexit, void *rdev, char *new_name, int ret)
+{
+	return wiphy_rename_exit(ret);
+}
+
+SEC("kprobe/cfg80211_dev_rename")
+int BPF_KPROBE(wiphy_rename_kprobe, struct cfg80211_registered_device *rdev, char *new_name)
+{
+	return wiphy_rename_enter(rdev, new_name);
+}
+
+SEC("kretprobe/cfg80211_dev_rename")
+int BPF_KRETPROBE(wiphy_rename_kretprobe, long ret)
+{
+	return wiphy_rename_exit(ret);
+}
+
+/* cfg80211_switch_netns(rdev, net): a radio moves, with all its interfaces. */
+
+SEC("fentry/cfg80211_switch_netns")
+int BPF_PROG(wiphy_switch_fentry, struct cfg80211_registered_device *rdev, struct net *net)
+{
+	wiphy_enter(NST_WIPHY_SWITCH, rdev_wiphy(rdev), net, NULL, true);
+	return 0;
+}
+
+SEC("fexit/cfg80211_switch_netns")
+int BPF_PROG(wiphy_switch_fexit, void *rdev, struct net *net, int ret)
+{
+	return wiphy_call_exit(NST_WIPHY_SWITCH, ret);
+}
+
+SEC("kprobe/cfg80211_switch_netns")
+int BPF_KPROBE(wiphy_switch_kprobe, struct cfg80211_registered_device *rdev, struct net *net)
+{
+	wiphy_enter(NST_WIPHY_SWITCH, rdev_wiphy(rdev), net, NULL, true);
+	return 0;
+}
+
+SEC("kretprobe/cfg80211_switch_netns")
+int BPF_KRETPROBE(wiphy_switch_kretprobe, long ret)
+{
+	return wiphy_call_exit(NST_WIPHY_SWITCH, ret);
+}
+
+/*
+ * ieee80211_if_add(local, name, name_assign_type, new_wdev, type, params). The
+ * netdev, if there is to be one, is registered within, where register_netdevice
+ * leaves it in this call's object.
+ */
+
+static __always_inline int if_add_enter(struct ieee80211_local *local, const char *name,
+					struct wireless_dev **new_wdev, __u32 type)
+{
+	struct call call = {};
+
+	count_hit(NST_IF_ADD);
+	bpf_probe_read_kernel_str(call.name, sizeof(call.name), name);
+	call.arg = (__u64)new_wdev;
+	call.count = type;
+	if (bpf_core_field_exists(local->hw.wiphy))
+		call.net2.ptr = (__u64)BPF_CORE_READ(local, hw.wiphy);
+	call_begin(NST_IF_ADD, &call);
+	return 0;
+}
+
+static __always_inline int if_add_exit(long ret)
+{
+	struct call *call = running(NST_IF_ADD);
+	struct nst_event *e = event_begin(NST_IF_ADD, NST_EXIT, call);
+	struct wireless_dev *wdev = NULL;
+	struct wiphy *wiphy;
+
+	if (!e)
+		goto out;
+	e->ret = errno_of(ret);
+	if (call) {
+		__builtin_memset(&e->net2, 0, sizeof(e->net2));
+		__builtin_memcpy(e->name, call->name, sizeof(call->name));
+		e->iftype = call->count;
+		wiphy = (struct wiphy *)call->net2.ptr;
+		if (!e->ret && call->object)
+			read_netdev(e, (struct net_device *)call->object);
+		if (!e->ret && call->arg)
+			bpf_probe_read_kernel(&wdev, sizeof(wdev), (void *)call->arg);
+		if (!wiphy && wdev)
+			wiphy = BPF_CORE_READ(wdev, wiphy);
+		if (wiphy) {
+			read_wiphy(e, wiphy);
+			if (!e->net.ptr)
+				read_net(&e->net, BPF_CORE_READ(wiphy, _net.net));
+		}
+	}
+	event_send(e);
+out:
+	call_end(NST_IF_ADD);
+	return 0;
+}
+
+SEC("fentry/ieee80211_if_add")
+int BPF_PROG(if_add_fentry, struct ieee80211_local *local, const char *name,
+	     unsigned char name_assign_type, struct wireless_dev **new_wdev, unsigned int type)
+{
+	return if_add_enter(local, name, new_wdev, type);
+}
+
+SEC("fexit/ieee80211_if_add")
+int BPF_PROG(if_add_fexit, void *local, const char *name, unsigned char name_assign_type,
+	     void *new_wdev, unsigned int type, void *params, int ret)
+{
+	return if_add_exit(ret);
+}
+
+SEC("kprobe/ieee80211_if_add")
+int BPF_KPROBE(if_add_kprobe, struct ieee80211_local *local, const char *name,
+	       unsigned char name_assign_type, struct wireless_dev **new_wdev, unsigned int type)
+{
+	return if_add_enter(local, name, new_wdev, type);
+}
+
+SEC("kretprobe/ieee80211_if_add")
+int BPF_KRETPROBE(if_add_kretprobe, long ret)
+{
+	return if_add_exit(ret);
+}
+
+/* ieee80211_if_remove(sdata): one interface goes, on request. */
+
+static __always_inline int if_remove_enter(struct ieee80211_sub_if_data *sdata)
+{
+	struct nst_event *e;
+
+	count_hit(NST_IF_REMOVE);
+	e = event_begin(NST_IF_REMOVE, NST_INSTANT, NULL);
+	if (!e)
+		return 0;
+	if (bpf_core_field_exists(sdata->dev)) {
+		struct net_device *dev = BPF_CORE_READ(sdata, dev);
+
+		if (dev)
+			read_netdev(e, dev);
+		e->iftype = BPF_CORE_READ(sdata, wdev.iftype);
+		read_wiphy(e, BPF_CORE_READ(sdata, wdev.wiphy));
+	}
+	event_send(e);
+	return 0;
+}
+
+SEC("fentry/ieee80211_if_remove")
+int BPF_PROG(if_remove_fentry, struct ieee80211_sub_if_data *sdata)
+{
+	return if_remove_enter(sdata);
+}
+
+SEC("kprobe/ieee80211_if_remove")
+int BPF_KPROBE(if_remove_kprobe, struct ieee80211_sub_if_data *sdata)
+{
+	return if_remove_enter(sdata);
+}
