@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package analyze
+
+import (
+	"github.com/nstrace/nstrace/event"
+)
+
+// Analyzer builds a [Model]. It is an [event.Handler]; give it a whole trace,
+// then call [Analyzer.Model].
+type Analyzer struct {
+	m        Model
+	now      uint64
+	began    bool
+	nets     nets
+	devs     devices
+	wiphys   wiphys
+	calls    map[uint32][]*call // running functions by thread
+	names    map[string]*heldName
+	symbols  map[uint64][]event.Symbol
+	opening  *event.Snapshot // not applied yet
+	applied  *event.Snapshot
+	closing  *event.Snapshot
+	rows     map[rowKey]*row
+	rowOrder []*row
+	odd      uint64 // events that name nothing they could be about
+	finished bool
+}
+
+var _ event.Handler = (*Analyzer)(nil)
+
+// New returns an analyzer that has seen nothing yet.
+func New() *Analyzer {
+	return &Analyzer{
+		nets: nets{
+			byCookie: make(map[uint64]*Netns),
+			byPtr:    make(map[uint64][]*Netns),
+			byInum:   make(map[uint32][]*Netns),
+		},
+		devs:    devices{byPtr: make(map[uint64][]*Device)},
+		wiphys:  wiphys{byIndex: make(map[int32]*Wiphy), byPtr: make(map[uint64]*Wiphy)},
+		calls:   make(map[uint32][]*call),
+		names:   make(map[string]*heldName),
+		symbols: make(map[uint64][]event.Symbol),
+		rows:    make(map[rowKey]*row),
+	}
+}
+
+// HandleRecording takes the recording's head.
+func (a *Analyzer) HandleRecording(r *event.Recording) {
+	a.m.Recording = *r
+	a.m.Recording.Command = append([]string(nil), r.Command...)
+	a.m.Began, a.began = r.Began, true
+	if r.InitNet != 0 {
+		n := a.newNetns(r.Began)
+		n.Initial, n.Origin = true, Preexisting
+		a.learn(n, event.NetRef{Inum: r.InitNet})
+		a.nets.initial = n
+	}
+}
+
+// tick notes that t has come: the opening snapshot is applied when everything
+// that happened while it was made is known.
+func (a *Analyzer) tick(t uint64) {
+	if t > a.now {
+		a.now = t
+	}
+	if !a.began && t != 0 {
+		a.m.Began, a.began = t, true
+	}
+	if a.opening != nil && a.now > a.opening.Finish {
+		a.applyOpening()
+	}
+}
+
+// HandleEvent takes one lifecycle event.
+func (a *Analyzer) HandleEvent(e *event.Event) {
+	a.m.Events++
+	a.tick(e.Time)
+	a.strayCalls(e)
+	if caller := a.netns(e.Caller, e.Time); caller != nil {
+		caller.sawTask(e.PID, e.Comm)
+	}
+	switch e.Kind {
+	case event.KindSetupNet:
+		a.setupNet(e)
+	case event.KindPutNet:
+		a.putNet(e)
+	case event.KindCleanupNet:
+		a.call(e)
+	case event.KindFreeNet:
+		a.freeNet(e)
+	case event.KindRegisterPernet, event.KindUnregisterPernet:
+		a.pernet(e)
+	case event.KindWiphyNew:
+		a.wiphyNew(e)
+	case event.KindWiphyRegister:
+		a.wiphyRegister(e)
+	case event.KindWiphyUnregister:
+		a.wiphyUnregister(e)
+	case event.KindWiphyFree:
+		a.wiphyFree(e)
+	case event.KindWiphyRename:
+		a.wiphyRename(e)
+	case event.KindWiphySwitch:
+		a.wiphySwitch(e)
+	case event.KindIfAdd:
+		a.ifAdd(e)
+	case event.KindIfRemove:
+		// The netdev's own end tells more; this only introduces it.
+		a.device(e, a.netns(e.Net, e.Time))
+	case event.KindNetdevRegister:
+		a.netdevRegister(e)
+	case event.KindNetdevUnregister:
+		a.netdevUnregister(e)
+	case event.KindNetdevMove:
+		a.netdevMove(e)
+	case event.KindNetdevRename:
+		a.netdevRename(e)
+	default:
+		a.odd++
+	}
+}
+
+// HandleSymbol takes the name of an address.
+func (a *Analyzer) HandleSymbol(s *event.Symbol) {
+	a.tick(s.Time)
+	a.symbols[s.Addr] = append(a.symbols[s.Addr], *s)
+}
+
+// HandleSnapshot takes a snapshot. It is delivered when it was begun, so it is
+// kept until what happened meanwhile is known.
+func (a *Analyzer) HandleSnapshot(s *event.Snapshot) {
+	a.tick(s.Begin)
+	a.m.SnapshotErrors = append(a.m.SnapshotErrors, s.Errors...)
+	c := *s
+	c.Namespaces = make([]event.NetnsState, len(s.Namespaces))
+	for i, ns := range s.Namespaces {
+		ns.Names = append([]string(nil), ns.Names...)
+		ns.Holders = append([]event.Holder(nil), ns.Holders...)
+		ns.Links = append([]event.Link(nil), ns.Links...)
+		ns.Wiphys = append([]event.Wiphy(nil), ns.Wiphys...)
+		c.Namespaces[i] = ns
+	}
+	if s.Closing {
+		a.m.Closing = true
+		a.closing = &c
+		return
+	}
+	if a.opening != nil {
+		a.applyOpening()
+	}
+	a.m.Opening = true
+	a.opening = &c
+}
+
+// HandleLoss takes a gap in the sequence numbers.
+func (a *Analyzer) HandleLoss(l *event.Loss) {
+	a.tick(l.To)
+	a.m.Losses = append(a.m.Losses, *l)
+}
+
+// HandleLedger takes the account of what may be missing; the last one counts.
+func (a *Analyzer) HandleLedger(l *event.Ledger) {
+	a.tick(l.Time)
+	c := *l
+	c.Probes = append([]event.ProbeLedger(nil), l.Probes...)
+	c.Rings = append([]event.RingLedger(nil), l.Rings...)
+	a.m.Ledger = &c
+}
+
+// HandleDamage takes an unreadable part of the file.
+func (a *Analyzer) HandleDamage(d *event.Damage) {
+	a.tick(d.Time)
+	a.m.Damage = append(a.m.Damage, *d)
+}
+
+// HandleEnd takes the end of a complete recording.
+func (a *Analyzer) HandleEnd(e *event.End) {
+	a.tick(e.Time)
+	c := *e
+	a.m.End = &c
+}
+
+// Model finishes the analysis and returns its result. Nothing may be handled
+// after the first call.
+func (a *Analyzer) Model() *Model {
+	if a.finished {
+		return &a.m
+	}
+	a.finished = true
+	if a.opening != nil {
+		a.applyOpening()
+	}
+	a.m.Ended = a.now
+	if a.m.End != nil && a.m.End.Time != 0 {
+		a.m.Ended = a.m.End.Time
+	}
+	a.finishCalls()
+	a.applyClosing()
+	a.gather()
+	a.finishPernet()
+	a.finishDelivery()
+	a.audit()
+	a.verdict()
+	a.findings()
+	return &a.m
+}

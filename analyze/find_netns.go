@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package analyze
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/nstrace/nstrace/event"
+)
+
+// slow is how long, in nanoseconds, a phase may take before it is worth a
+// finding.
+const slow = 1_000_000_000
+
+// findNamespaces: slow, failed and unfinished phases.
+func (a *Analyzer) findNamespaces() {
+	for _, n := range a.m.Namespaces {
+		if b := n.Birth; b != nil && b.Errno != 0 {
+			a.find(Finding{
+				Rule: "setup-failed", Severity: Error, Subject: n.Label(), At: b.At, About: []*Netns{n},
+				Text: fmt.Sprintf("%s could not create a namespace: one subsystem's set-up failed with %s after %s.", b.Who(), ErrnoName(b.Errno), Span(sub(n.Ended, b.At))),
+			})
+		} else if b != nil && b.Setup >= slow {
+			a.find(Finding{
+				Rule: "setup-slow", Severity: Warning, Subject: n.Label(), At: b.At, About: []*Netns{n},
+				Text: fmt.Sprintf("setting up %s for %s took %s.", n.Label(), b.Who(), Span(b.Setup)),
+			})
+		}
+		switch {
+		case n.Dying():
+			a.findDying(n)
+		case n.Ended != 0 && n.Put != nil && !n.EndInferred && sub(n.Ended, n.Put.At) >= slow:
+			text := fmt.Sprintf("%s was gone %s after its last reference", n.Label(), Span(n.Ended-n.Put.At))
+			if n.CleanupAt != 0 {
+				text += fmt.Sprintf(": it waited %s for the clean-up to begin, which took %s", Span(sub(n.CleanupAt, n.Put.At)), Span(sub(n.Ended, n.CleanupAt)))
+			}
+			a.find(Finding{
+				Rule: "cleanup-slow", Severity: Warning, Subject: n.Label(), At: n.Put.At, About: []*Netns{n}, Text: text + ".",
+			})
+		}
+	}
+	a.findStuck()
+}
+
+// findDying: put, but not gone at the end.
+func (a *Analyzer) findDying(n *Netns) {
+	age := sub(a.m.Ended, n.Put.At)
+	f := Finding{
+		Rule: "netns-dying", Severity: Info, Subject: n.Label(), At: n.Put.At, About: []*Netns{n},
+		Text: fmt.Sprintf("%s was being cleaned up when the recording ended, %s after its last reference went (%s).", n.Label(), Span(age), n.Put.Who()),
+	}
+	if age >= slow {
+		f.Severity = Warning
+	}
+	if a.m.Lost != 0 || len(a.m.Damage) != 0 {
+		f.Text += " (Events are missing: its end may be among them.)"
+	}
+	a.find(f)
+}
+
+// findStuck: cleanup_net had not returned for long.
+func (a *Analyzer) findStuck() {
+	for _, tid := range slices.Sorted(maps.Keys(a.calls)) {
+		for _, c := range a.calls[tid] {
+			if c.kind != event.KindCleanupNet || sub(a.m.Ended, c.since) < slow {
+				continue
+			}
+			text := fmt.Sprintf("the clean-up of dying namespaces that began at %s in %s had not finished %s later. It holds pernet_ops_rwsem: a module that registers pernet operations waits for it, and then everybody who creates a namespace.",
+				a.m.Since(c.since), Task(c.pid, c.comm), Span(sub(a.m.Ended, c.since)))
+			var waiting []string
+			for _, p := range a.m.Pernet {
+				if p.Result == ResultRunning {
+					waiting = append(waiting, p.Who())
+				}
+			}
+			if len(waiting) != 0 {
+				text += " Waiting: " + list(waiting) + "."
+			}
+			a.find(Finding{
+				Rule: "cleanup-slow", Severity: Error, Subject: "cleanup_net", At: c.since, Text: text,
+				Advice: fmt.Sprintf("cat /proc/%d/stack; dmesg | grep 'to become free'", tid),
+			})
+		}
+	}
+}
+
+// findLeftBehind: namespaces that nobody is in, and whose name is gone.
+func (a *Analyzer) findLeftBehind() {
+	type group struct {
+		comm, holder string
+		members      []*Netns
+	}
+	var groups []*group
+	for _, n := range a.m.Namespaces {
+		if !n.Alive() || n.Initial {
+			continue
+		}
+		g := group{comm: n.creator()}
+		switch removed := n.nameRemoved(); {
+		case removed && len(n.WiphyStays) != 0 || removed && n.Birth == nil:
+			a.findNameRemoved(n)
+			continue
+		case !a.m.Closing || n.Birth == nil:
+			continue
+		default:
+			g.holder = n.heldBy()
+		}
+		if g.holder == "" {
+			continue
+		}
+		i := slices.IndexFunc(groups, func(x *group) bool { return x.comm == g.comm && x.holder == g.holder })
+		if i < 0 {
+			groups = append(groups, &g)
+			i = len(groups) - 1
+		}
+		groups[i].members = append(groups[i].members, n)
+	}
+	for _, g := range groups {
+		a.findGroup(g.comm, g.holder, g.members)
+	}
+}
+
+func (n *Netns) creator() string {
+	if n.Birth == nil {
+		return ""
+	}
+	return n.Birth.Comm
+}
+
+// nameRemoved reports whether the namespace had a name and has none any more.
+func (n *Netns) nameRemoved() bool {
+	return len(n.Names) != 0 && len(n.CurrentNames()) == 0
+}
+
+// heldBy says what keeps a namespace without tasks, "" if there are tasks in it
+// or a name stands for it, as its maker wanted.
+func (n *Netns) heldBy() string {
+	mounts := 0
+	for _, h := range n.Holders {
+		switch h.Kind {
+		case "task":
+			return ""
+		case "mount":
+			mounts++
+		}
+	}
+	switch {
+	case n.InClosing && len(n.CurrentNames()) != 0:
+		return ""
+	case mounts != 0:
+		return "a mount"
+	}
+	return "neither a task nor a mount that could be seen, so by an open file, a socket, or a task in a place the snapshot couldn't look"
+}
+
+func (a *Analyzer) findGroup(comm, holder string, members []*Netns) {
+	var about []string
+	for _, n := range members[:min(len(members), 3)] {
+		about = append(about, fmt.Sprintf("%s (made at %s)", n.Label(), a.m.Since(n.Birth.At)))
+	}
+	if more := len(members) - 3; more > 0 {
+		about = append(about, fmt.Sprintf("%d more", more))
+	}
+	first := members[0]
+	oldest := sub(a.m.Ended, first.Birth.At)
+	f := Finding{
+		Rule: "netns-left-behind", Severity: Info, Subject: first.Label(), At: first.Birth.At, About: members,
+		Text: fmt.Sprintf("%s made by %s had no task in it when the recording ended, up to %s later, and no last put was seen. Kept by %s: %s.",
+			plural(uint64(len(members)), "namespace"), Escape(cmp.Or(comm, "?")), Span(oldest), holder, list(about)),
+		Advice: fmt.Sprintf("lsns -t net; find /proc/[0-9]*/fd -lname 'net:*%d*' 2>/dev/null", first.Inum),
+	}
+	if len(members) > 1 {
+		f.Severity = Warning
+		f.Subject = plural(uint64(len(members)), "namespace")
+	}
+	a.find(f)
+}
+
+// findNameRemoved: the name went but the namespace didn't, and its radios with
+// it.
+func (a *Analyzer) findNameRemoved(n *Netns) {
+	last := n.Names[len(n.Names)-1]
+	f := Finding{
+		Rule: "name-removed-netns-alive", Severity: Info, Subject: n.Label(), At: last.Until, About: []*Netns{n},
+		Text: fmt.Sprintf("the name %s was removed at %s, but the namespace (net:[%d]) lives on", Escape(last.Name), a.m.Since(last.Until), n.Inum),
+	}
+	var holders []string
+	for _, h := range n.Holders {
+		if h.Kind == "task" {
+			holders = append(holders, Task(h.PID, h.Comm))
+		} else {
+			holders = append(holders, "a mount at "+Escape(h.Path))
+		}
+	}
+	switch {
+	case len(holders) != 0:
+		f.Text += ", held by " + list(holders[:min(len(holders), 5)])
+	case a.m.Closing:
+		f.Text += ", held by neither a task nor a mount that could be seen: look for an open file or a socket"
+	}
+	var radios []string
+	for _, s := range n.WiphyStays {
+		if s.Left == "" {
+			radios = append(radios, s.Wiphy.Label())
+		}
+	}
+	if len(radios) != 0 {
+		f.Severity = Warning
+		f.Text += fmt.Sprintf(". With it stays %s, until the last holder lets go", list(radios))
+	}
+	f.Text += "."
+	if pid := n.holderTask(); pid != 0 {
+		f.Advice = fmt.Sprintf("nsenter --net=/proc/%d/ns/net ip link; kill %d", pid, pid)
+	}
+	a.find(f)
+}
+
+func (n *Netns) holderTask() uint32 {
+	for _, h := range n.Holders {
+		if h.Kind == "task" {
+			return h.PID
+		}
+	}
+	return 0
+}
+
+// findPernet: registrations that failed or took long.
+func (a *Analyzer) findPernet() {
+	for _, p := range a.m.Pernet {
+		took := sub(p.Done, p.At)
+		switch {
+		case p.Result == ResultFailed:
+			a.find(Finding{
+				Rule: "pernet-failed", Severity: Error, Subject: p.Label(), At: p.At,
+				Text: fmt.Sprintf("%s could not register %s: %s.", p.Who(), p.Label(), ErrnoName(p.Errno)),
+			})
+		case p.Done != 0 && took >= slow:
+			a.find(Finding{
+				Rule: "pernet-slow", Severity: Warning, Subject: p.Label(), At: p.At,
+				Text: fmt.Sprintf("%s by %s took %s; meanwhile nobody could create a namespace.", p.action(), p.Who(), Span(took)),
+			})
+		}
+	}
+}
+
+func (p *Pernet) action() string {
+	if p.Register {
+		return "registering " + p.Label()
+	}
+	return "unregistering " + p.Label()
+}
+
+// Label is what the operations are called, escaped.
+func (p *Pernet) Label() string {
+	switch {
+	case p.Ops != "":
+		return Escape(p.Ops)
+	case p.Fn != "":
+		return Escape(p.Fn)
+	}
+	return fmt.Sprintf("pernet operations at %#x", p.OpsAddr)
+}

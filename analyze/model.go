@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package analyze
+
+import "github.com/nstrace/nstrace/event"
+
+// Model is what a recording tells, put together. Nothing in it is escaped
+// except the prose ([Finding.Text], [Finding.Subject], [Statement.Text]):
+// names are as the kernel had them.
+type Model struct {
+	Recording event.Recording
+	// Began is Recording.Began, or the first time seen without one. Ended is the
+	// end's time, or the last time seen if the recording has no end.
+	Began, Ended uint64
+	// End is nil if the recording didn't finish.
+	End *event.End
+	// Events is how many lifecycle events were read.
+	Events uint64
+	// Lost is how many records of any ring are known to be missing.
+	Lost uint64
+	// Ledger is the last one of the recording, nil if there is none.
+	Ledger *event.Ledger
+	Losses []event.Loss
+	Damage []event.Damage
+
+	// Opening and Closing say whether there was such a snapshot.
+	Opening, Closing bool
+	// SnapshotErrors is what the snapshots couldn't look at.
+	SnapshotErrors []string
+
+	// Namespaces are in order of appearance, the initial one first.
+	Namespaces []*Netns
+	Devices    []*Device
+	// Wiphys are in order of their index.
+	Wiphys []*Wiphy
+	// Moves are in order of the time they were asked for.
+	Moves    []*Move
+	Pernet   []*Pernet
+	Vifs     []*Vif
+	Delivery []*Delivery
+
+	// Verdict is what the recording may have missed, worst first.
+	Verdict []Statement
+	// Unknown is what the kernel couldn't tell about its own losses.
+	Unknown []string
+	// Findings are worst first.
+	Findings []Finding
+	Audit    Audit
+}
+
+// Origin says how a life came to be known.
+type Origin string
+
+// The origins.
+const (
+	// Created: its birth is in the recording.
+	Created Origin = "created"
+	// Preexisting: the opening snapshot has it.
+	Preexisting Origin = "preexisting"
+	// Inferred: something was said of it, but neither its birth nor the opening
+	// snapshot is there to tell where it came from.
+	Inferred Origin = "inferred"
+)
+
+// Netns is the life of one network namespace.
+type Netns struct {
+	// ID is unique in the model and stable for a recording: "ns1".
+	ID string
+	// Ptr is the address of its struct net, 0 if never seen.
+	Ptr uint64
+	// Cookie and Inum are 0 if never seen.
+	Cookie  uint64
+	Inum    uint32
+	Initial bool
+	Origin  Origin
+	// OwnerUserNS is the inum of the owning user namespace, 0 if unknown.
+	OwnerUserNS uint32
+	Names       []Name
+
+	// Birth is nil unless the namespace was created during the recording.
+	Birth *Birth
+	// Put is nil unless the last reference was seen to go.
+	Put *Deed
+	// CleanupAt is when the batch that cleaned it up began, 0 if unknown.
+	CleanupAt uint64
+	// Ended is when its clean-up was complete, 0 if it wasn't. With EndInferred
+	// it is only known to be gone by then.
+	Ended       uint64
+	EndInferred bool
+
+	// Stays are the netdevs that were in it, in order of arrival.
+	Stays      []*Stay
+	WiphyStays []*WiphyStay
+	Delivery   []*Delivery
+	Holders    []event.Holder // of the closing snapshot, or else the opening one
+	InClosing  bool           // the closing snapshot has it
+	label      string
+	firstSeen  uint64
+	inSetup    bool
+	setupTID   uint32
+	into       *Netns
+	devs       map[int32]*Device
+	tasks      map[uint32]string
+}
+
+// Dying reports whether its last reference is gone but it isn't.
+func (n *Netns) Dying() bool { return n.Put != nil && n.Ended == 0 }
+
+// Alive reports whether it was there, and not dying, at the end.
+func (n *Netns) Alive() bool { return n.Put == nil && n.Ended == 0 }
+
+// Failed reports whether its creation failed: then it never was.
+func (n *Netns) Failed() bool { return n.Birth != nil && n.Birth.Errno != 0 }
+
+// Tasks are the processes (tgid → comm) that were seen running in it.
+func (n *Netns) Tasks() map[uint32]string { return n.tasks }
+
+// Deed is something a process did.
+type Deed struct {
+	At   uint64
+	PID  uint32
+	Comm string
+}
+
+// Birth is how a life began.
+type Birth struct {
+	Deed
+	// Setup is how long it took in nanoseconds (setup_net), 0 if unknown.
+	Setup uint64
+	// Errno is the error of a creation that failed.
+	Errno uint32
+	// Inferred says that At is when it was complete, its beginning unknown.
+	Inferred bool
+	// Caller is the namespace it was asked for from, nil if unknown.
+	Caller *Netns
+}
+
+// Name is one name of a namespace for some time.
+type Name struct {
+	Name, Path string
+	// From is 0 if it had the name before the recording, Until 0 if it still has
+	// it at the end.
+	From, Until uint64
+}
+
+// Arrival says how something came into a namespace.
+type Arrival string
+
+// The arrivals.
+const (
+	ArrivedPreexisting Arrival = "preexisting"
+	ArrivedCreated     Arrival = "created"
+	ArrivedMoved       Arrival = "moved"
+)
+
+// Departure says how something left a namespace, "" if it didn't.
+type Departure string
+
+// The departures.
+const (
+	LeftRemoved Departure = "removed"
+	LeftMoved   Departure = "moved"
+)
+
+// Device is the life of one netdev.
+type Device struct {
+	Ptr    uint64
+	Origin Origin
+	// Name is its latest name.
+	Name string
+	// Kind is rtnl_link_ops.kind, "" if it has none or it is unknown.
+	Kind string
+	// DevType is an ARPHRD_* number, Iftype an enum nl80211_iftype, 0 if unknown.
+	DevType, Iftype uint32
+	// Wiphy is its radio, nil if it isn't wireless.
+	Wiphy *Wiphy
+	// Birth is nil unless it was created during the recording.
+	Birth *Birth
+	Stays []*Stay
+	// Ended is when it was unregistered, 0 if it wasn't.
+	Ended uint64
+}
+
+// At returns the stay the device is in at the end, nil if it is gone.
+func (d *Device) At() *Stay {
+	if len(d.Stays) == 0 || d.Stays[len(d.Stays)-1].Left != "" {
+		return nil
+	}
+	return d.Stays[len(d.Stays)-1]
+}
+
+// Stay is a netdev's time in one namespace.
+type Stay struct {
+	Device *Device
+	Netns  *Netns
+	// Ifindex is its number there, 0 if unknown.
+	Ifindex int32
+	// Names are all it had there, the latest last.
+	Names []string
+	// From is 0 if it was there before the recording, Until 0 if it is there at
+	// the end.
+	From, Until uint64
+	Arrived     Arrival
+	Left        Departure
+	// Inferred says that the arrival itself wasn't seen, EndInferred that the
+	// departure wasn't: From or Until is then when it was noticed.
+	Inferred, EndInferred bool
+
+	// rxIn and rxOut are the kernel's receive counters on arrival and departure.
+	rxIn, rxOut counter
+}
+
+// Name returns its latest name there.
+func (s *Stay) Name() string {
+	if len(s.Names) == 0 {
+		return ""
+	}
+	return s.Names[len(s.Names)-1]
+}
+
+// counter is a reading of a netdev's receive counters.
+type counter struct {
+	known          bool
+	packets, bytes uint64
+}
+
+// Wiphy is the life of one radio.
+type Wiphy struct {
+	// Index is cfg80211's, -1 if never seen.
+	Index  int32
+	Ptr    uint64
+	Origin Origin
+	// Name is its latest name, Names all it had.
+	Name  string
+	Names []string
+	// BornIn is where it was registered, nil if that is not in the recording.
+	BornIn *Netns
+	Birth  *Birth
+	Stays  []*WiphyStay
+	// CanSwitch says whether its driver lets it move, nil if unknown.
+	CanSwitch *bool
+	// Ended is when it was unregistered (wiphy_unregister), 0 if it wasn't.
+	Ended uint64
+	// EndedBy is who unregistered it; DiedWith is the namespace whose clean-up
+	// did, nil if it was something else.
+	EndedBy  *Deed
+	DiedWith *Netns
+	// Freed is when its memory went (cfg80211_dev_free), 0 if it didn't.
+	Freed uint64
+}
+
+// At returns the stay the wiphy is in at the end, nil if it is gone.
+func (w *Wiphy) At() *WiphyStay {
+	if len(w.Stays) == 0 || w.Stays[len(w.Stays)-1].Left != "" {
+		return nil
+	}
+	return w.Stays[len(w.Stays)-1]
+}
+
+// WiphyStay is a radio's time in one namespace.
+type WiphyStay struct {
+	Wiphy *Wiphy
+	Netns *Netns
+	// From is 0 if it was there before the recording, Until 0 if it is there at
+	// the end.
+	From, Until           uint64
+	Arrived               Arrival
+	Left                  Departure
+	Inferred, EndInferred bool
+}
+
+// Vif is one run of ieee80211_if_add.
+type Vif struct {
+	Deed
+	Wiphy *Wiphy
+	// Device is nil if it has no netdev or if it failed.
+	Device *Device
+	Name   string
+	// Netns is where it landed, Caller where it was asked for from.
+	Netns, Caller *Netns
+	Iftype        uint32
+	Errno         uint32
+}
+
+// Cause says why something moved.
+type Cause string
+
+// The causes.
+const (
+	CauseRequest Cause = "request"
+	CauseDeath   Cause = "namespace-death"
+	CauseCarried Cause = "carried-by-wiphy"
+)
+
+// Result says how a call ended.
+type Result string
+
+// The results.
+const (
+	ResultOK     Result = "ok"
+	ResultFailed Result = "failed"
+	// ResultRunning: it had not returned when the recording ended.
+	ResultRunning Result = "running"
+	// ResultUnknown: it returned, but the event that says how is missing.
+	ResultUnknown Result = "unknown"
+)
+
+// Move is one attempt to bring a radio or a netdev to another namespace.
+type Move struct {
+	Deed // when it was asked for, by whom
+	// Done is when it was complete, 0 if it wasn't.
+	Done uint64
+	// Wiphy is set for a radio's move, Device for a netdev's.
+	Wiphy  *Wiphy
+	Device *Device
+	// Name is what it was called before, NewName afterwards, "" if unknown.
+	Name, NewName       string
+	Ifindex, NewIfindex int32
+	// From and To may be nil if unknown, and are the same in a move that was
+	// none.
+	From, To *Netns
+	Result   Result
+	Errno    uint32
+	Cause    Cause
+	// Carrier is the move of the radio that carried this one, nil if none (or
+	// its event is missing). Carried are those that went along.
+	Carrier *Move
+	Carried []*Move
+	// Rollback says that it undoes an earlier one, because its radio couldn't
+	// go.
+	Rollback bool
+	// nameHolder and indexHolder had the old name and number in To already.
+	nameHolder, indexHolder *Device
+	tid                     uint32
+}
+
+// OK reports whether it succeeded and went elsewhere.
+func (m *Move) OK() bool { return m.Result == ResultOK && m.From != m.To }
+
+// Pernet is one registration or unregistration of pernet operations.
+type Pernet struct {
+	Deed
+	// Register is false for an unregistration.
+	Register bool
+	Done     uint64
+	Result   Result
+	Errno    uint32
+	// Ops, Fn and Module are names, "" if unknown. BuiltIn says that the code is
+	// in the kernel itself. Fn is the subsystem's init (or else its exit).
+	Ops, Fn, Module string
+	BuiltIn         bool
+	OpsAddr, FnAddr uint64
+	// Namespaces is how many were visited, nil if unknown.
+	Namespaces *uint64
+}
+
+// Delivery is what one path delivered to one interface in one namespace.
+type Delivery struct {
+	Netns          *Netns
+	Device         *Device
+	Ifindex        int32
+	Path           event.Path
+	Packets, Bytes uint64
+	// First and Last are the times of its first and last packet, 0 if unknown.
+	First, Last uint64
+	// RxPackets and RxBytes are the kernel's own count for that interface over
+	// the same time and for all paths together, nil if unknown.
+	RxPackets, RxBytes *uint64
+}
+
+// Severity ranks findings.
+type Severity string
+
+// The severities, worst first.
+const (
+	Error   Severity = "error"
+	Warning Severity = "warning"
+	Info    Severity = "info"
+)
+
+// Statement is one line of the verdict on the recording itself. Its text is
+// escaped.
+type Statement struct {
+	Severity Severity
+	// Rule is that of the finding which says the same.
+	Rule string
+	Text string
+	// At is 0 if it has no time.
+	At uint64
+}
+
+// Finding is something the user will want to know. Subject, Text and Advice
+// have been escaped.
+type Finding struct {
+	Rule     string
+	Severity Severity
+	Subject  string
+	Text     string
+	// Advice is what to do: the command to type where there is one, "" if there
+	// is nothing to do.
+	Advice string
+	At     uint64
+	// About are the namespaces it concerns.
+	About []*Netns
+}
+
+// Audit compares what was reconstructed with the closing snapshot.
+type Audit struct {
+	// Compared counts namespaces, names, links and wiphys.
+	Compared    int
+	Differences []Difference
+	// Unverified lists namespaces that should be there and that no snapshot
+	// could have seen, because neither a task nor a mount keeps them.
+	Unverified []*Netns
+	// Note says why nothing was compared, or what may explain differences.
+	Note string
+}
+
+// Difference is one thing the reconstruction has wrong. Its texts are escaped.
+type Difference struct {
+	What, Expected, Reconstructed string
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package analyze
+
+import "github.com/nstrace/nstrace/event"
+
+// applyOpening introduces what the opening snapshot saw. Everything that
+// happened until it was finished is known, and where the two disagree the
+// events are right: the snapshot looked at a moment nobody knows.
+func (a *Analyzer) applyOpening() {
+	s := a.opening
+	a.opening, a.applied = nil, s
+	for i := range s.Namespaces {
+		a.introduce(s, &s.Namespaces[i])
+	}
+}
+
+// introduce applies one namespace of the opening snapshot.
+func (a *Analyzer) introduce(s *event.Snapshot, st *event.NetnsState) {
+	n := a.seenBy(s, st)
+	if n == nil {
+		n = a.newNetns(s.Begin)
+		n.Origin = Preexisting
+		a.learn(n, event.NetRef{Inum: st.Inum, Cookie: st.Cookie})
+	}
+	if st.Initial && a.nets.initial == nil {
+		n.Initial, a.nets.initial = true, n
+	}
+	if n.OwnerUserNS == 0 {
+		n.OwnerUserNS = st.OwnerUserNS
+	}
+	n.Holders = st.Holders
+	for _, h := range st.Holders {
+		if h.Kind == "task" {
+			n.sawTask(h.PID, h.Comm)
+		}
+	}
+	if n.Ended != 0 || n.Birth != nil {
+		return // nothing in it is older than its own birth, which was seen
+	}
+	if n.Origin == Inferred {
+		n.Origin = Preexisting
+	}
+	for _, name := range st.Names {
+		path := "/run/netns/" + name
+		if h := a.names[path]; h != nil && h.changed >= s.Begin {
+			continue
+		}
+		a.give(n, name, path, 0)
+	}
+	for i := range st.Wiphys {
+		a.introduceWiphy(n, &st.Wiphys[i])
+	}
+	for i := range st.Links {
+		a.introduceLink(s, n, &st.Links[i])
+	}
+}
+
+// seenBy returns the life that a snapshot's namespace is, nil if it is unknown.
+// It may have ended since the snapshot began.
+func (a *Analyzer) seenBy(s *event.Snapshot, st *event.NetnsState) *Netns {
+	if st.Cookie != 0 {
+		if n := a.nets.byCookie[st.Cookie].canon(); n != nil {
+			return n
+		}
+	}
+	r := event.NetRef{Inum: st.Inum, Cookie: st.Cookie}
+	if n := a.byInum(r); n != nil && (n.Put == nil || n.Put.At >= s.Begin) {
+		a.learn(n, r)
+		return n
+	}
+	lives := a.nets.byInum[st.Inum]
+	for i := len(lives) - 1; i >= 0 && st.Inum != 0; i-- {
+		if n := lives[i].canon(); !n.contradicts(r) && n.Ended >= s.Begin {
+			return n
+		}
+	}
+	return nil
+}
+
+func (a *Analyzer) introduceWiphy(n *Netns, st *event.Wiphy) {
+	w := a.wiphys.byIndex[st.Index]
+	if w == nil {
+		w = a.newWiphy(st.Index, Preexisting)
+	}
+	can := st.CanSwitch
+	w.CanSwitch = &can
+	if w.Name == "" {
+		w.rename(st.Name)
+	}
+	if w.Ended != 0 || w.Origin == Created {
+		return
+	}
+	w.Origin = Preexisting
+	if len(w.Stays) == 0 {
+		w.stay(n, 0, ArrivedPreexisting)
+		return
+	}
+	if first := w.Stays[0]; first.Netns.canon() == n && first.Arrived == ArrivedPreexisting {
+		first.Inferred = false
+	}
+}
+
+// introduceLink applies one netdev of the opening snapshot.
+func (a *Analyzer) introduceLink(s *event.Snapshot, n *Netns, st *event.Link) {
+	d := n.devs[st.Ifindex]
+	var stay *Stay
+	if d != nil {
+		stay = d.At()
+	} else if stay = a.leftSince(n, st.Ifindex, s.Begin); stay != nil {
+		d = stay.Device
+	} else {
+		d = a.newDevice(0, Preexisting)
+		stay = a.arrive(d, n, st.Ifindex, st.Name, 0, ArrivedPreexisting)
+	}
+	if d.Origin == Created {
+		return
+	}
+	d.Origin = Preexisting
+	if d.Kind == "" {
+		d.Kind = st.Kind
+	}
+	if d.DevType == 0 {
+		d.DevType = uint32(st.DevType)
+	}
+	if d.Iftype == 0 {
+		d.Iftype = st.Iftype
+	}
+	if d.Wiphy == nil && st.Wiphy >= 0 {
+		if d.Wiphy = a.wiphys.byIndex[st.Wiphy]; d.Wiphy == nil {
+			d.Wiphy = a.newWiphy(st.Wiphy, Preexisting)
+		}
+	}
+	if stay.Arrived != ArrivedPreexisting {
+		return
+	}
+	stay.Inferred = false
+	if len(stay.Names) == 0 {
+		stay.Names = append(stay.Names, st.Name)
+	}
+	if st.Stats && (stay.Until == 0 || st.StatsTime <= stay.Until) {
+		stay.rxIn = counter{known: true, packets: st.RxPackets, bytes: st.RxBytes}
+	}
+}
+
+// leftSince returns the stay in n under a number that ended at or after t.
+func (a *Analyzer) leftSince(n *Netns, ifindex int32, t uint64) *Stay {
+	for i := len(a.devs.all) - 1; i >= 0; i-- {
+		for _, s := range a.devs.all[i].Stays {
+			if s.Netns.canon() == n && s.Ifindex == ifindex && s.Left != "" && s.Until >= t {
+				return s
+			}
+		}
+	}
+	return nil
+}

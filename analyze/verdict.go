@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package analyze
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nstrace/nstrace/event"
+)
+
+// The rules of the verdict's statements.
+const (
+	ruleIncomplete = "recording-incomplete"
+	ruleDamage     = "file-damaged"
+	ruleLost       = "events-lost"
+	ruleMissed     = "calls-missed"
+	ruleProbe      = "probe-missing"
+	ruleSnapshot   = "snapshot-incomplete"
+	ruleAudit      = "audit-differs"
+	ruleOdd        = "events-unusable"
+)
+
+// verdict says what the recording may have missed, worst first.
+func (a *Analyzer) verdict() {
+	a.verdictFile()
+	a.verdictLoss()
+	a.verdictProbes()
+	a.verdictSnapshots()
+	slices.SortStableFunc(a.m.Verdict, func(x, y Statement) int {
+		return cmp.Compare(rank(x.Severity), rank(y.Severity))
+	})
+}
+
+func (a *Analyzer) say(s Severity, rule string, at uint64, format string, args ...any) {
+	a.m.Verdict = append(a.m.Verdict, Statement{Severity: s, Rule: rule, At: at, Text: fmt.Sprintf(format, args...)})
+}
+
+// Clean reports whether nothing is known to be missing from the recording.
+func (m *Model) Clean() bool {
+	for _, s := range m.Verdict {
+		if s.Severity != Info {
+			return false
+		}
+	}
+	return true
+}
+
+// verdictFile: is the file whole?
+func (a *Analyzer) verdictFile() {
+	m := &a.m
+	cut := false
+	for _, d := range m.Damage {
+		if d.Truncated {
+			cut = true
+			continue
+		}
+		a.say(Error, ruleDamage, d.Time, "%d bytes of the file at offset %d could not be read (%s): what happened after %s is missing until the story goes on",
+			d.Length, d.Offset, EscapeText(d.Reason), m.Since(d.Time))
+	}
+	switch {
+	case m.End == nil && cut:
+		a.say(Error, ruleIncomplete, m.Ended, "the recording did not finish, or its file was cut: it tells what happened until %s", m.Since(m.Ended))
+	case m.End == nil:
+		a.say(Error, ruleIncomplete, m.Ended, "the recording has no end: it tells what happened until %s", m.Since(m.Ended))
+	case m.End.Error != "":
+		a.say(Error, ruleIncomplete, m.End.Time, "the recording was ended by an error at %s: %s", m.Since(m.End.Time), EscapeText(m.End.Error))
+	case m.End.Reason == "disk-full":
+		a.say(Error, ruleIncomplete, m.End.Time, "the recording was ended at %s because the disk was full", m.Since(m.End.Time))
+	}
+}
+
+// verdictLoss: which records are known to be missing?
+func (a *Analyzer) verdictLoss() {
+	m := &a.m
+	gaps := make(map[string]uint64)
+	for _, l := range m.Losses {
+		gaps[l.Ring] += l.Count
+		from := "the beginning"
+		if l.From != 0 {
+			from = m.Since(l.From)
+		}
+		a.say(lossSeverity(l.Ring), ruleLost, l.From, "%s lost on CPU %d between %s and %s",
+			plural(l.Count, EscapeText(l.Ring)+" event"), l.CPU, from, m.Since(l.To))
+	}
+	led := m.Ledger
+	if led == nil {
+		for _, n := range gaps {
+			m.Lost += n
+		}
+		a.say(Warning, ruleIncomplete, 0, "the recording has no ledger of losses: what it missed is unknown")
+		return
+	}
+	for _, r := range led.Rings {
+		m.Lost += max(r.Lost, gaps[r.Name])
+		if r.Lost > gaps[r.Name] {
+			a.say(lossSeverity(r.Name), ruleLost, 0, "%s lost at a time that is not known: the ring of %d bytes was full",
+				plural(r.Lost-gaps[r.Name], EscapeText(r.Name)+" event"), r.Size)
+		}
+	}
+	m.Lost += led.Unwritten + led.Undecoded
+	for _, x := range []struct {
+		n    uint64
+		s    Severity
+		what string
+	}{
+		{led.Unwritten, Error, "could not be written to the file"},
+		{led.Undecoded, Error, "arrived but made no sense"},
+	} {
+		if x.n != 0 {
+			a.say(x.s, ruleLost, 0, "%s %s", plural(x.n, "event"), x.what)
+		}
+	}
+	if led.CallsDropped != 0 {
+		a.say(Warning, ruleLost, 0, "%s could not be remembered: their duration, and what was within them, is unknown", plural(led.CallsDropped, "running call"))
+	}
+	if led.FlowsDropped != 0 {
+		a.say(Warning, ruleLost, 0, "%s delivered but not counted: the table of flows was full", plural(led.FlowsDropped, "packet"))
+	}
+	if a.odd != 0 {
+		a.say(Warning, ruleOdd, 0, "%s named nothing they could be about", plural(a.odd, "event"))
+	}
+}
+
+func lossSeverity(ring string) Severity {
+	if ring == "packets" {
+		return Warning
+	}
+	return Error
+}
+
+// verdictProbes: what was not hooked, and what did a hook miss?
+func (a *Analyzer) verdictProbes() {
+	if a.m.Ledger == nil {
+		return
+	}
+	for _, p := range a.m.Ledger.Probes {
+		reason := ""
+		if p.Reason != "" {
+			reason = " (" + EscapeText(p.Reason) + ")"
+		}
+		loses := ""
+		if p.Loses != "" {
+			loses = "; without it: " + EscapeText(p.Loses)
+		}
+		switch p.Status {
+		case event.StatusFailed:
+			a.say(Warning, ruleProbe, 0, "probe %s could not be attached%s%s", Escape(p.Name), reason, loses)
+		case event.StatusAbsent:
+			a.say(Info, ruleProbe, 0, "probe %s does not exist on this kernel%s%s", Escape(p.Name), reason, loses)
+		}
+		if p.Lost != 0 && !a.ringsLost() {
+			a.say(Error, ruleLost, 0, "probe %s lost %s for want of ring space", Escape(p.Name), plural(p.Lost, "record"))
+		}
+		if p.Status != event.StatusAttached {
+			continue
+		}
+		switch {
+		case p.Missed == nil:
+			a.m.Unknown = append(a.m.Unknown, p.Name)
+		case *p.Missed != 0:
+			a.say(Error, ruleMissed, 0, "the kernel let %s of %s pass without running the probe", plural(*p.Missed, "call"), Escape(p.Name))
+		}
+	}
+}
+
+func (a *Analyzer) ringsLost() bool {
+	for _, r := range a.m.Ledger.Rings {
+		if r.Lost != 0 {
+			return true
+		}
+	}
+	return len(a.m.Losses) != 0
+}
+
+// verdictSnapshots: was the beginning known, and does the end agree?
+func (a *Analyzer) verdictSnapshots() {
+	m := &a.m
+	if !m.Opening {
+		a.say(Warning, ruleSnapshot, 0, "the recording has no opening snapshot: what was there before it is known only as far as something happened to it")
+	}
+	if !m.Closing && m.End != nil {
+		a.say(Warning, ruleSnapshot, 0, "the recording has no closing snapshot: what it says of the end could not be checked")
+	}
+	seen := make(map[string]bool)
+	for _, e := range m.SnapshotErrors {
+		if !seen[e] {
+			seen[e] = true
+			a.say(Info, ruleSnapshot, 0, "a snapshot could not look everywhere: %s", EscapeText(e))
+		}
+	}
+	if n := len(m.Audit.Differences); n != 0 {
+		var first []string
+		for _, d := range m.Audit.Differences[:min(n, 3)] {
+			first = append(first, fmt.Sprintf("%s: %s, not %s", d.What, d.Expected, d.Reconstructed))
+		}
+		note := ""
+		if m.Audit.Note != "" {
+			note = " (" + m.Audit.Note + ")"
+		}
+		a.say(Error, ruleAudit, 0, "at the end the kernel disagrees with this report in %s of %d%s: %s",
+			plural(uint64(n), "point"), m.Audit.Compared, note, strings.Join(first, "; "))
+	}
+}
+
+func plural(n uint64, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+func rank(s Severity) int {
+	switch s {
+	case Error:
+		return 0
+	case Warning:
+		return 1
+	}
+	return 2
+}
