@@ -29,6 +29,8 @@ type Damage struct {
 	// Truncated says that the file ends here without an end block: the
 	// recording didn't finish, or the file was cut.
 	Truncated bool
+	// Records is how many records were in it, -1 if unknown.
+	Records int64
 	// Reason says what was wrong.
 	Reason string
 }
