@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build !linux
+
+package trace
+
+import (
+	"errors"
+	"os"
+)
+
+// Recordings are made on Linux; elsewhere files are only read, and written by
+// tests.
+
+const openNoFollow = 0
+
+func reserve(*os.File, int64, int64) error { return errors.ErrUnsupported }
+
+func fileSizeLimit() (int64, bool) { return 0, false }
