@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probes
+
+import (
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+
+	"github.com/nstrace/nstrace/event"
+)
+
+// attached is a probe that was planned, and what became of it.
+type attached struct {
+	choice
+	ledger                event.ProbeLedger
+	entry, exit           *ebpf.Program
+	entryLink, exitLink   link.Link
+	// linkMissed is what links that are closed by now had missed.
+	linkMissed uint64
+}
+
+// attach tries the hooks of c in turn. It can't fail: what went wrong is in the
+// ledger.
+func (s *Set) attach(c choice) *attached {
+	a := &attached{choice: c, ledger: c.ledger()}
+	for _, hook := range c.hooks {
+		err := s.tryHook(a, hook)
+		if err == nil {
+			a.ledger.Hook, a.ledger.Status = hook, event.StatusAttached
+			return a
+		}
+		a.ledger.Status = event.StatusFailed
+		if a.ledger.Reason != "" {
+			a.ledger.Reason += "; "
+		}
+		a.ledger.Reason += fmt.Sprintf("%s: %s", hook, err)
+	}
+	return a
+}
+
+func (s *Set) tryHook(a *attached, hook string) (err error) {
+	if a.entry, a.exit, err = s.loader.load(&a.choice, hook); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			a.close()
+		}
+	}()
+	// The exit first: a call that is entered unseen ends as an exit without an
+	// entry, which is harmless; one whose exit is unseen would be thought to
+	// be running for ever.
+	if a.exit != nil {
+		if a.exitLink, err = attachProgram(a.exit, a.function.name, hook, true); err != nil {
+			return err
+		}
+	}
+	a.entryLink, err = attachProgram(a.entry, a.function.name, hook, false)
+	return err
+}
+
+func attachProgram(p *ebpf.Program, function, hook string, exit bool) (link.Link, error) {
+	switch {
+	case hook == hookFentry:
+		return link.AttachTracing(link.TracingOptions{Program: p})
+	case exit:
+		return link.Kretprobe(function, p, nil)
+	default:
+		return link.Kprobe(function, p, nil)
+	}
+}
+
+func (a *attached) close() {
+	for _, l := range []link.Link{a.entryLink, a.exitLink} {
+		if l != nil {
+			l.Close()
+		}
+	}
+	for _, p := range []*ebpf.Program{a.entry, a.exit} {
+		if p != nil {
+			p.Close()
+		}
+	}
+	a.entryLink, a.exitLink, a.entry, a.exit = nil, nil, nil, nil
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probes
+
+import (
+	"unsafe"
+
+	"github.com/nstrace/nstrace/event"
+)
+
+// decoder turns records into events without allocating: it has one of each and
+// an interner for the strings.
+type decoder struct {
+	event  event.Event
+	packet event.Packet
+	names  interner
+	// undecoded counts records that are none of ours.
+	undecoded uint64
+}
+
+// lifecycle decodes a record of the lifecycle ring. The event is valid until
+// the next call.
+func (d *decoder) lifecycle(record []byte) (*event.Event, bool) {
+	if len(record) < int(unsafe.Sizeof(bpfNstEvent{})) {
+		d.undecoded++
+		return nil, false
+	}
+	// Aligned: the ring aligns records to 8 bytes.
+	r := (*bpfNstEvent)(unsafe.Pointer(unsafe.SliceData(record)))
+	kind := event.Kind(r.Kind)
+	if kind == event.KindNone || kind >= event.KindCount || r.Phase > uint8(event.PhaseExit) {
+		d.undecoded++
+		return nil, false
+	}
+	d.event = event.Event{
+		Seq: r.Seq, Time: r.Time, Start: r.Start, CPU: r.Cpu,
+		Kind: kind, Phase: event.Phase(r.Phase), Flags: event.Flags(r.Flags),
+		PID: r.Pid, TID: r.Tid, Within: r.Within, Ret: r.Ret,
+		Comm:   d.names.string(r.Comm[:]),
+		Caller: event.NetRef{Ptr: r.Caller.Ptr, Cookie: r.Caller.Cookie, Inum: r.Caller.Inum},
+		Net:    event.NetRef{Ptr: r.Net.Ptr, Cookie: r.Net.Cookie, Inum: r.Net.Inum},
+		Net2:   event.NetRef{Ptr: r.Net2.Ptr, Cookie: r.Net2.Cookie, Inum: r.Net2.Inum},
+		Dev:    r.Dev, Wiphy: r.Wiphy, WiphyIndex: r.WiphyIndex,
+		Ifindex: r.Ifindex, NewIfindex: r.NewIfindex, Iftype: r.Iftype, DevType: r.DevType,
+		Name: d.names.string(r.Name[:]), NewName: d.names.string(r.NewName[:]),
+		WiphyName: d.names.string(r.WiphyName[:]), LinkKind: d.names.string(r.LinkKind[:]),
+		RxPackets: r.RxPackets, RxBytes: r.RxBytes,
+		Ops: r.Ops, Fn: r.Fn, Count: r.Count,
+	}
+	return &d.event, true
+}
+
+// packetRecord decodes a record of the packet ring. The packet is valid until the
+// next call.
+func (d *decoder) packetRecord(record []byte) (*event.Packet, bool) {
+	if len(record) < int(unsafe.Sizeof(bpfNstPacket{})) {
+		d.undecoded++
+		return nil, false
+	}
+	r := (*bpfNstPacket)(unsafe.Pointer(unsafe.SliceData(record)))
+	flow := (*bpfNstFlow)(unsafe.Pointer(&r.Flow))
+	d.packet = event.Packet{
+		Flow: flowOf(flow), Seq: r.Seq, Time: r.Time, CPU: r.Cpu,
+		Length: r.Len, Protocol: r.Protocol,
+	}
+	return &d.packet, true
+}
+
+func flowOf(f *bpfNstFlow) event.Flow {
+	return event.Flow{
+		Net: event.NetRef{Ptr: f.Net, Cookie: f.Cookie, Inum: f.Inum},
+		Dev: f.Dev, Ifindex: f.Ifindex, Path: event.Path(f.Path),
+	}
+}
+
+// interner keeps one string for each name seen, up to a bound: names repeat
+// endlessly, but whoever makes them can also make new ones endlessly.
+type interner struct {
+	known map[string]string
+}
+
+const internerBound = 4096
+
+// string returns the C string in b, which need not end.
+func (in *interner) string(b []int8) string {
+	if b[0] == 0 {
+		return ""
+	}
+	bytes := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(b))), len(b))
+	for i, c := range bytes {
+		if c == 0 {
+			bytes = bytes[:i]
+			break
+		}
+	}
+	if s, ok := in.known[string(bytes)]; ok {
+		return s
+	}
+	if in.known == nil || len(in.known) >= internerBound {
+		in.known = make(map[string]string)
+	}
+	s := string(bytes)
+	in.known[s] = s
+	return s
+}

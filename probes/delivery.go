@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probes
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/nstrace/nstrace/event"
+)
+
+// counters reads deliveries out of the kernel's per-CPU counters.
+type counters struct {
+	flows, bases *ebpf.Map
+	known        map[bpfNstFlow]*flowState
+	perCPU       []bpfNstCount
+	count        event.Count
+	// gone are devices that were unregistered: once closed they deliver no
+	// more, so their flows can be taken out after the next reading.
+	gone map[uint64]bool
+}
+
+// flowState is what was read of a flow so far.
+type flowState struct {
+	packets, bytes uint64
+}
+
+func newCounters(maps map[string]*ebpf.Map) *counters {
+	return &counters{
+		flows: maps["flows"], bases: maps["flow_bases"],
+		known: map[bpfNstFlow]*flowState{}, gone: map[uint64]bool{},
+	}
+}
+
+// read reports what each flow has delivered since the last time.
+func (c *counters) read(now uint64, report func(*event.Count)) error {
+	if c.flows == nil {
+		return nil
+	}
+	var (
+		flow bpfNstFlow
+		dead []bpfNstFlow
+	)
+	flows := c.flows.Iterate()
+	for flows.Next(&flow, &c.perCPU) {
+		if err := c.readFlow(flow, now, report); err != nil {
+			return err
+		}
+		if c.gone[flow.Dev] {
+			dead = append(dead, flow)
+		}
+	}
+	if err := flows.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
+		return fmt.Errorf("read the delivery counters: %w", err)
+	}
+	for _, flow := range dead {
+		c.flows.Delete(&flow)
+		c.bases.Delete(&flow)
+		delete(c.known, flow)
+	}
+	clear(c.gone)
+	return nil
+}
+
+func (c *counters) readFlow(flow bpfNstFlow, now uint64, report func(*event.Count)) error {
+	var sum bpfNstCount
+	for _, n := range c.perCPU {
+		sum.Packets += n.Packets
+		sum.Bytes += n.Bytes
+		if n.First != 0 && (sum.First == 0 || n.First < sum.First) {
+			sum.First = n.First
+		}
+		sum.Last = max(sum.Last, n.Last)
+	}
+	state := c.known[flow]
+	if state != nil && sum.Packets == state.packets && sum.Bytes == state.bytes {
+		return nil
+	}
+	c.count = event.Count{Flow: flowOf(&flow), Time: now, First: sum.First, Last: sum.Last}
+	if state == nil {
+		state = &flowState{}
+		c.known[flow] = state
+		if err := c.readBase(&flow); err != nil {
+			return err
+		}
+	}
+	c.count.Packets, c.count.Bytes = sum.Packets-state.packets, sum.Bytes-state.bytes
+	state.packets, state.bytes = sum.Packets, sum.Bytes
+	report(&c.count)
+	return nil
+}
+
+func (c *counters) readBase(flow *bpfNstFlow) error {
+	var base bpfNstBase
+	if err := c.bases.Lookup(flow, &base); err != nil {
+		if errors.Is(err, ebpf.ErrKeyNotExist) {
+			return nil
+		}
+		return fmt.Errorf("read a device's first counter: %w", err)
+	}
+	c.count.Base = base.Valid != 0
+	c.count.BasePackets, c.count.BaseBytes = base.Packets, base.Bytes
+	return nil
+}

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probes
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+)
+
+// symbol is one line of /proc/kallsyms.
+type symbol struct {
+	addr   uint64
+	name   string
+	module string // "" for the kernel itself
+}
+
+const kallsyms = "/proc/kallsyms"
+
+// findSymbols returns all symbols that want accepts; the byte slices it is
+// given are valid during the call only. Addresses are 0 where
+// kernel.kptr_restrict hides them from this process.
+func findSymbols(want func(addr uint64, name []byte) bool) ([]symbol, error) {
+	f, err := os.Open(kallsyms)
+	if err != nil {
+		return nil, fmt.Errorf("read the kernel's symbols: %w", err)
+	}
+	defer f.Close()
+	return parseSymbols(f, want)
+}
+
+func parseSymbols(r io.Reader, want func(addr uint64, name []byte) bool) ([]symbol, error) {
+	var found []symbol
+	lines := bufio.NewScanner(bufio.NewReaderSize(r, 1<<16))
+	for lines.Scan() {
+		addr, name, module, ok := parseSymbol(lines.Bytes())
+		if ok && want(addr, name) {
+			found = append(found, symbol{addr, string(name), string(module)})
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("read the kernel's symbols: %w", err)
+	}
+	return found, nil
+}
+
+// parseSymbol takes a line such as "ffffffffc09c7010 t cfg80211_dev_free	[cfg80211]".
+func parseSymbol(line []byte) (addr uint64, name, module []byte, ok bool) {
+	hex, rest, ok := bytes.Cut(line, []byte{' '})
+	if !ok || len(rest) < 3 || rest[1] != ' ' {
+		return 0, nil, nil, false
+	}
+	// No allocation: the compiler keeps this conversion on the stack.
+	addr, err := strconv.ParseUint(string(hex), 16, 64)
+	if err != nil {
+		return 0, nil, nil, false
+	}
+	name, module, _ = bytes.Cut(rest[2:], []byte{'\t'})
+	return addr, name, bytes.Trim(module, "[]"), true
+}
+
+// symbolsAt finds the names of addresses: of the symbol that begins exactly
+// there, since what is looked up are functions and variables, not places in them.
+func symbolsAt(addrs ...uint64) (map[uint64]symbol, error) {
+	found, err := findSymbols(func(addr uint64, _ []byte) bool {
+		for _, a := range addrs {
+			if a != 0 && a == addr {
+				return true
+			}
+		}
+		return false
+	})
+	if err != nil {
+		return nil, err
+	}
+	named := make(map[uint64]symbol, len(found))
+	for _, s := range found {
+		if _, dup := named[s.addr]; !dup {
+			named[s.addr] = s
+		}
+	}
+	return named, nil
+}

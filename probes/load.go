@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probes
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+)
+
+// Bounds of a ring's size in bytes; the kernel wants a power of two and whole
+// pages.
+const (
+	minRing = 1 << 12
+	maxRing = 1 << 30
+)
+
+// loader makes programs of the committed objects fit for this kernel.
+type loader struct {
+	kernel *kernel
+	spec   *ebpf.CollectionSpec
+	maps   map[string]*ebpf.Map
+}
+
+func newLoader(k *kernel, o Options) (*loader, error) {
+	spec, err := loadBpf()
+	if err != nil {
+		return nil, fmt.Errorf("read nstrace's own programs: %w", err)
+	}
+	spec.Maps["lifecycle"].MaxEntries = o.LifecycleRing
+	spec.Maps["packets"].MaxEntries = o.PacketRing
+	l := &loader{kernel: k, spec: spec}
+	if err := l.setVariables(o); err != nil {
+		return nil, fmt.Errorf("prepare nstrace's programs: %w", err)
+	}
+	if !k.hasFetch {
+		for _, p := range spec.Programs {
+			bluntFetch(p.Instructions)
+		}
+	}
+	maps, err := ebpf.NewCollection(&ebpf.CollectionSpec{Maps: spec.Maps, Types: spec.Types, ByteOrder: spec.ByteOrder})
+	if err != nil {
+		return nil, fmt.Errorf("create the maps: %w", err)
+	}
+	l.maps = maps.Maps
+	return l, nil
+}
+
+func (l *loader) setVariables(o Options) error {
+	set := func(name string, value any) error {
+		v := l.spec.Variables[name]
+		if v == nil {
+			return fmt.Errorf("no variable %s", name)
+		}
+		return v.Set(value)
+	}
+	err := errors.Join(
+		set("wake_bytes", uint64(o.LifecycleRing/4)),
+		set("per_cpu_offset", l.kernel.perCPUOffset),
+		set("possible_cpus", uint32(l.kernel.possibleCPUs)),
+		set("have_fetch", l.kernel.hasFetch),
+		set("record_packets", o.Delivery == DeliveryPackets),
+	)
+	for i := range table {
+		p := &table[i]
+		if p.argsVariable == "" {
+			continue
+		}
+		for _, name := range p.functions {
+			s, ok := l.kernel.functions[name]
+			if !ok {
+				continue
+			}
+			// Without BTF for it there is no fexit either, and kretprobe
+			// doesn't need the number.
+			if n, aerr := l.kernel.args(s.name, s.module); aerr == nil {
+				err = errors.Join(err, set(p.argsVariable, uint32(n)))
+			}
+			break
+		}
+	}
+	return err
+}
+
+// bluntFetch turns atomic adds that return the old value, which kernels before
+// 5.12 reject even in dead code, into plain ones. The programs don't run them
+// there: see have_fetch in bpf/common.h.
+func bluntFetch(insns asm.Instructions) {
+	fetch := asm.FetchAdd.OpCode(asm.DWord)
+	for i := range insns {
+		if insns[i].OpCode == fetch {
+			insns[i].OpCode = asm.AddAtomic.OpCode(asm.DWord)
+		}
+	}
+}
+
+// load loads the programs of one probe for one hook. Programs of other probes
+// stay out of it, so that one the verifier rejects costs only itself.
+func (l *loader) load(c *choice, hook string) (entry, exit *ebpf.Program, err error) {
+	forms := map[string][2]string{hookFentry: {"_fentry", "_fexit"}, hookKprobe: {"_kprobe", "_kretprobe"}}[hook]
+	if entry, err = l.program(c, c.programs+forms[0], hook); err != nil {
+		return nil, nil, err
+	}
+	if !c.returns {
+		return entry, nil, nil
+	}
+	if exit, err = l.program(c, c.programs+forms[1], hook); err != nil {
+		entry.Close()
+		return nil, nil, err
+	}
+	return entry, exit, nil
+}
+
+func (l *loader) program(c *choice, name, hook string) (*ebpf.Program, error) {
+	spec := l.spec.Programs[name]
+	if spec == nil {
+		return nil, fmt.Errorf("no program %s", name)
+	}
+	spec = spec.Copy()
+	if hook == hookFentry {
+		spec.AttachTo = c.function.name
+	}
+	coll, err := ebpf.NewCollectionWithOptions(&ebpf.CollectionSpec{
+		Maps: l.spec.Maps, Types: l.spec.Types, ByteOrder: l.spec.ByteOrder,
+		Programs: map[string]*ebpf.ProgramSpec{name: spec},
+	}, ebpf.CollectionOptions{MapReplacements: l.maps, Cache: l.kernel.types})
+	if err != nil {
+		return nil, fmt.Errorf("load %s: %w", name, err)
+	}
+	defer coll.Close()
+	return coll.DetachProgram(name), nil
+}
+
+func (l *loader) close() {
+	for _, m := range l.maps {
+		m.Close()
+	}
+}

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probes
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
+
+	"github.com/nstrace/nstrace/event"
+)
+
+// Options say what to attach.
+type Options struct {
+	Mode     Mode
+	Delivery Delivery
+	// LifecycleRing and PacketRing are in bytes, powers of two from 4 KiB to
+	// 1 GiB; 0 chooses.
+	LifecycleRing, PacketRing uint32
+}
+
+const (
+	defaultLifecycleRing = 4 << 20
+	defaultPacketRing    = 16 << 20
+)
+
+// Sink takes what the kernel says. The pointed-to values are valid during the
+// call only.
+type Sink interface {
+	HandleEvent(*event.Event)
+	HandlePacket(*event.Packet)
+	HandleCount(*event.Count)
+	HandleLoss(*event.Loss)
+}
+
+// Set is a set of attached probes. Its methods are for one goroutine, but for
+// Wake.
+type Set struct {
+	kernel   *kernel
+	loader   *loader
+	probes   []*attached
+	counters *counters
+	decoder  decoder
+	waiter   *waiter
+
+	lifecycle, packets       *ring
+	lifecycleSeq, packetsSeq sequence
+	lifecycleN, packetsN     uint64
+}
+
+// Attach fits the programs to the running kernel and attaches them. A probe
+// that can't be had is no error; the ledger says so. No probe at all is one.
+func Attach(o Options) (*Set, error) {
+	if err := o.normalise(); err != nil {
+		return nil, err
+	}
+	if err := checkPrivileges(); err != nil {
+		return nil, err
+	}
+	// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK.
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, fmt.Errorf("raise the limit of locked memory: %w", err)
+	}
+	k, err := readKernel()
+	if err != nil {
+		return nil, err
+	}
+	l, err := newLoader(k, o)
+	if err != nil {
+		return nil, err
+	}
+	s := &Set{kernel: k, loader: l, counters: newCounters(l.maps)}
+	if err := s.open(o); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (o *Options) normalise() error {
+	if o.LifecycleRing == 0 {
+		o.LifecycleRing = defaultLifecycleRing
+	}
+	if o.Delivery != DeliveryPackets {
+		o.PacketRing = minRing
+	}
+	if o.PacketRing == 0 {
+		o.PacketRing = defaultPacketRing
+	}
+	for _, size := range []uint32{o.LifecycleRing, o.PacketRing} {
+		if size < minRing || size > maxRing || size&(size-1) != 0 {
+			return fmt.Errorf("a ring of %d bytes is not possible: use a power of two from %d to %d", size, minRing, maxRing)
+		}
+	}
+	return nil
+}
+
+func (s *Set) open(o Options) (err error) {
+	if s.lifecycle, err = newRing("lifecycle", s.loader.maps["lifecycle"]); err != nil {
+		return err
+	}
+	if s.packets, err = newRing("packets", s.loader.maps["packets"]); err != nil {
+		return err
+	}
+	if s.waiter, err = newWaiter(s.lifecycle, s.packets); err != nil {
+		return err
+	}
+	s.lifecycleSeq.ring, s.packetsSeq.ring = s.lifecycle.name, s.packets.name
+	works := false
+	for _, c := range plan(s.kernel, o.Mode, o.Delivery) {
+		a := s.attach(c)
+		s.probes = append(s.probes, a)
+		works = works || a.ledger.Status == event.StatusAttached
+	}
+	if works {
+		return nil
+	}
+	var reasons []error
+	for _, a := range s.probes {
+		if a.ledger.Status == event.StatusFailed {
+			reasons = append(reasons, fmt.Errorf("%s: %s", a.ledger.Name, a.ledger.Reason))
+		}
+	}
+	return fmt.Errorf("no probe could be attached: %w", errors.Join(reasons...))
+}
+
+// Wake makes a Wait in another goroutine return.
+func (s *Set) Wake() { s.waiter.wake() }
+
+// Wait returns when a ring fills up, and after d in any case: records wake
+// nobody, so the rings are to be read in that rhythm.
+func (s *Set) Wait(d time.Duration) error { return s.waiter.wait(int(d.Milliseconds())) }
+
+// Read hands over what the rings hold.
+func (s *Set) Read(sink Sink) {
+	s.read(sink, false)
+}
+
+func (s *Set) read(sink Sink, final bool) {
+	s.lifecycleN += uint64(s.lifecycle.drain(func(record []byte) {
+		e, ok := s.decoder.lifecycle(record)
+		if !ok {
+			return
+		}
+		s.lifecycleSeq.saw(e.CPU, e.Seq, e.Time)
+		if e.Kind == event.KindNetdevUnregister {
+			s.counters.gone[e.Dev] = true
+		}
+		sink.HandleEvent(e)
+	}))
+	s.packetsN += uint64(s.packets.drain(func(record []byte) {
+		if p, ok := s.decoder.packetRecord(record); ok {
+			s.packetsSeq.saw(p.CPU, p.Seq, p.Time)
+			sink.HandlePacket(p)
+		}
+	}))
+	s.lifecycleSeq.settle(final, sink.HandleLoss)
+	s.packetsSeq.settle(final, sink.HandleLoss)
+}
+
+// ReadCounts hands over what was delivered since the last time.
+func (s *Set) ReadCounts(sink Sink) error {
+	now, err := bootTime()
+	if err != nil {
+		return err
+	}
+	return s.counters.read(now, sink.HandleCount)
+}
+
+// Stop detaches all probes and hands over everything that is left, the losses
+// included. The ledger is final afterwards.
+func (s *Set) Stop(sink Sink) error {
+	err := s.detach()
+	s.read(sink, true)
+	err = errors.Join(err, s.tails(sink))
+	return errors.Join(err, s.ReadCounts(sink))
+}
+
+// tails compares the sequence numbers with what the kernel gave out.
+func (s *Set) tails(sink Sink) error {
+	now, err := bootTime()
+	if err != nil {
+		return err
+	}
+	for i, seq := range []*sequence{&s.lifecycleSeq, &s.packetsSeq} {
+		var sent []uint64
+		if err := s.loader.maps["sequence"].Lookup(uint32(i), &sent); err != nil {
+			return fmt.Errorf("read the %s ring's sequence numbers: %w", seq.ring, err)
+		}
+		for cpu, n := range sent {
+			seq.tail(cpu, n, now, sink.HandleLoss)
+		}
+	}
+	return nil
+}
+
+// detach takes the entry programs off first, so that no call is left without
+// its end; all at once, since the kernel waits for each.
+func (s *Set) detach() error {
+	entries := func(a *attached) *link.Link { return &a.entryLink }
+	exits := func(a *attached) *link.Link { return &a.exitLink }
+	var all []error
+	for _, which := range []func(*attached) *link.Link{entries, exits} {
+		var wg sync.WaitGroup
+		errs := make([]error, len(s.probes))
+		for i, a := range s.probes {
+			l := which(a)
+			if *l == nil {
+				continue
+			}
+			a.keepMisses(*l)
+			wg.Go(func() {
+				errs[i] = (*l).Close()
+				*l = nil
+			})
+		}
+		wg.Wait()
+		all = append(all, errs...)
+	}
+	if err := errors.Join(all...); err != nil {
+		return fmt.Errorf("detach the probes: %w", err)
+	}
+	return nil
+}
+
+// Close frees everything. What Stop hasn't handed over is gone.
+func (s *Set) Close() error {
+	err := s.detach()
+	for _, a := range s.probes {
+		a.close()
+	}
+	for _, r := range []*ring{s.lifecycle, s.packets} {
+		if r != nil {
+			r.close()
+		}
+	}
+	if s.waiter != nil {
+		s.waiter.close()
+	}
+	s.loader.close()
+	return err
+}
+
+func bootTime() (uint64, error) {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return 0, fmt.Errorf("read the boot time: %w", err)
+	}
+	return uint64(ts.Nano()), nil
+}
+
+// sumPerCPU adds up one entry of a per-CPU array of counters.
+func sumPerCPU(m *ebpf.Map, key uint32) (uint64, error) {
+	var values []uint64
+	if err := m.Lookup(key, &values); err != nil {
+		return 0, err
+	}
+	var sum uint64
+	for _, v := range values {
+		sum += v
+	}
+	return sum, nil
+}
