@@ -3,7 +3,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -95,10 +97,25 @@ func setUp(config control.Config) error {
 			return err
 		}
 	}
+	if err := linkStandardFiles(); err != nil {
+		return err
+	}
 	if err := unix.Sethostname([]byte("lab")); err != nil {
 		return fmt.Errorf("setting the host name: %w", err)
 	}
 	return loopbackUp()
+}
+
+// linkStandardFiles makes what udev adds to the kernel's own /dev. Without it a script that writes to
+// /dev/stderr makes a file there, and nobody hears it.
+func linkStandardFiles() error {
+	for name, target := range map[string]string{"fd": "", "stdin": "/0", "stdout": "/1", "stderr": "/2"} {
+		err := os.Symlink("/proc/self/fd"+target, "/dev/"+name)
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // enterHostRoot makes the host's root this process's own: read-only below, so that nothing the guest does

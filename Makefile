@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Each of these works as the first command on a bare Debian machine: lab/setup installs what is missing,
+# Go included.
+
+GO := ./lab/go
+GENERATED := probes/bpf_*_bpfel.go probes/bpf_*_bpfel.o
+# The Debian suite whose kernel the demo boots.
+KERNEL ?= bookworm
+
+.PHONY: help
+help: ## say what there is to make
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 26
+
+.PHONY: build
+build: ## the program, static, as bin/nstrace
+	@lab/setup go
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/nstrace ./cmd/nstrace
+
+.PHONY: demo
+demo: build ## record three radios in a virtual machine, and report on it (KERNEL=sid for another kernel)
+	@lab/setup lab
+	@echo "== getting the kernel of Debian $(KERNEL)"
+	$(GO) run ./lab/cmd/lab -fetch -kernel $(KERNEL)
+	@rm -rf out/demo && mkdir -p out/demo
+	@echo "== recording in a virtual machine"
+	$(GO) run ./lab/cmd/lab -kernel $(KERNEL) -share out/demo -dir "$$PWD" -timeout 5m -- \
+		bin/nstrace record --load-modules -o /share/demo.nst -- sh lab/scenario/scenario.sh /share/kernel
+	@echo "== reporting, out here"
+	bin/nstrace report out/demo/demo.nst
+
+.PHONY: test
+test: ## everything that tells whether the source is good
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory check-generated
+	@$(MAKE) --no-print-directory go-test
+
+.PHONY: go-test
+go-test: ## the tests alone, those in virtual machines included
+	@lab/setup go lab
+	$(GO) test -timeout 15m ./...
+
+.PHONY: lint
+lint: ## formatting, vet and staticcheck
+	@lab/setup go
+	@echo "$(GO) tool gofumpt -l ."; badly=$$($(GO) tool gofumpt -l .) && \
+		if [ -n "$$badly" ]; then echo "not formatted (gofumpt -w mends it): $$badly" >&2; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+.PHONY: generate
+generate: ## compile the eBPF programs (the results are kept in git)
+	@lab/setup go generate
+	$(GO) generate .
+
+.PHONY: check-generated
+check-generated: ## are the compiled eBPF programs those of the source?
+	@lab/setup go generate
+	@before=$$(mktemp -d) && trap 'rm -rf "$$before"' EXIT && cp $(GENERATED) "$$before" && \
+		echo "$(GO) generate ." && $(GO) generate . && \
+		for file in $(GENERATED); do \
+			cmp "$$file" "$$before/$${file##*/}" || { echo "make generate, and commit $$file" >&2; exit 1; }; \
+		done
+
+.PHONY: clean
+clean: ## remove what was made here (fetched kernels stay, in the user's cache folder)
+	rm -rf bin out
