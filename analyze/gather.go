@@ -194,3 +194,18 @@ func Span(ns uint64) string {
 	}
 	return fmt.Sprintf("%d h %02d min", s/3600, s%3600/60)
 }
+
+// KindLabel says in a word or two what kind of interface d is, escaped: its link
+// kind, or the radio it belongs to.
+func (d *Device) KindLabel() string {
+	const arphrdLoopback = 772
+	switch {
+	case d.Wiphy != nil:
+		return "Wi-Fi of " + d.Wiphy.Label()
+	case d.Kind != "":
+		return Escape(d.Kind)
+	case d.DevType == arphrdLoopback:
+		return "loopback"
+	}
+	return "other"
+}

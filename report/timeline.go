@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package report
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nstrace/nstrace/analyze"
+)
+
+// item is one line of a timeline.
+type item struct {
+	at    uint64
+	text  string
+	depth int // 1 for what happened within the line before
+	about []*analyze.Netns
+}
+
+// items is everything that happened, in order.
+func (t *writer) items() []item {
+	var out []item
+	add := func(at uint64, about []*analyze.Netns, format string, args ...any) {
+		out = append(out, item{at: at, text: fmt.Sprintf(format, args...), about: about})
+	}
+	for _, n := range t.m.Namespaces {
+		t.netnsItems(n, add)
+	}
+	for _, w := range t.m.Wiphys {
+		t.wiphyItems(w, add)
+	}
+	for _, d := range t.m.Devices {
+		t.deviceItems(d, add)
+	}
+	for _, m := range t.m.Moves {
+		if m.Carrier == nil {
+			add(m.At, []*analyze.Netns{m.From, m.To}, "%s", t.moveText(m))
+		}
+	}
+	slices.SortStableFunc(out, func(x, y item) int {
+		switch {
+		case x.at < y.at:
+			return -1
+		case x.at > y.at:
+			return 1
+		}
+		return 0
+	})
+	return t.withCarried(out)
+}
+
+// withCarried puts carried interfaces under the radio that carried them.
+func (t *writer) withCarried(in []item) []item {
+	byText := make(map[uint64][]*analyze.Move)
+	for _, m := range t.m.Moves {
+		if m.Wiphy != nil && len(m.Carried) != 0 {
+			byText[m.At] = append(byText[m.At], m)
+		}
+	}
+	var out []item
+	for _, x := range in {
+		out = append(out, x)
+		for _, m := range byText[x.at] {
+			if t.moveText(m) != x.text {
+				continue
+			}
+			for _, c := range m.Carried {
+				out = append(out, item{at: x.at, text: t.carriedText(c), depth: 1, about: []*analyze.Netns{c.From, c.To}})
+			}
+		}
+	}
+	return out
+}
+
+type adder func(at uint64, about []*analyze.Netns, format string, args ...any)
+
+func (t *writer) netnsItems(n *analyze.Netns, add adder) {
+	about := []*analyze.Netns{n}
+	if b := n.Birth; b != nil {
+		inum := ""
+		if n.Inum != 0 && len(n.Names) != 0 {
+			inum = fmt.Sprintf(" (net:[%d])", n.Inum)
+		}
+		switch {
+		case b.Errno != 0:
+			add(b.At, about, "%s failed to create a namespace: %s", b.Who(), analyze.ErrnoName(b.Errno))
+			return
+		case len(n.Names) == 0:
+			add(b.At, about, "%s created %s", b.Who(), strings.TrimPrefix(n.Label(), b.Who()+"'s "))
+		default:
+			add(b.At, about, "%s created namespace %s%s", b.Who(), n.Label(), inum)
+		}
+	}
+	for _, x := range n.Names {
+		if x.From != 0 {
+			add(x.From, about, "namespace net:[%d] got the name %s (%s)", n.Inum, escape(x.Name), escape(x.Path))
+		}
+		if x.Until != 0 {
+			add(x.Until, about, "the name %s (%s) was removed", escape(x.Name), escape(x.Path))
+		}
+	}
+	if n.Put != nil {
+		add(n.Put.At, about, "the last reference to %s went: %s", n.Label(), n.Put.Who())
+	}
+	switch {
+	case n.EndInferred:
+		add(n.Ended, about, "%s is gone by now (its end was not seen)", n.Label())
+	case n.Ended != 0 && n.Put != nil:
+		add(n.Ended, about, "%s is gone, %s after its last reference", n.Label(), analyze.Span(span(n.Put.At, n.Ended)))
+	case n.Ended != 0:
+		add(n.Ended, about, "%s is gone", n.Label())
+	}
+}
+
+func (t *writer) wiphyItems(w *analyze.Wiphy, add adder) {
+	for _, s := range w.Stays {
+		about := []*analyze.Netns{s.Netns}
+		if s.Arrived == analyze.ArrivedCreated {
+			who := "someone"
+			if w.Birth != nil {
+				who = w.Birth.Who()
+			}
+			add(s.From, about, "%s created %s in %s", who, w.Label(), s.Netns.Label())
+		}
+		if s.Arrived == analyze.ArrivedMoved && s.Inferred {
+			add(s.From, about, "%s is in %s by now (its move was not seen)", w.Label(), s.Netns.Label())
+		}
+		if s.Left == analyze.LeftRemoved {
+			who := ""
+			if w.EndedBy != nil {
+				who = " by " + w.EndedBy.Who()
+			}
+			if w.DiedWith != nil {
+				who += ", with its namespace"
+			}
+			add(s.Until, about, "%s was removed from %s%s", w.Label(), s.Netns.Label(), who)
+		}
+	}
+}
+
+func (t *writer) deviceItems(d *analyze.Device, add adder) {
+	for _, s := range d.Stays {
+		about := []*analyze.Netns{s.Netns}
+		if boring(d, s) {
+			continue
+		}
+		name := d.Label()
+		if len(s.Names) != 0 {
+			name = escape(s.Names[0])
+		}
+		switch {
+		case s.Arrived == analyze.ArrivedCreated && d.Birth != nil:
+			add(s.From, about, "%s created %s (%s) in %s", d.Birth.Who(), name, d.KindLabel(), s.Netns.Label())
+		case s.Arrived == analyze.ArrivedMoved && s.Inferred:
+			add(s.From, about, "%s is in %s by now (its move was not seen)", name, s.Netns.Label())
+		}
+		if s.Left == analyze.LeftRemoved {
+			if len(s.Names) != 0 {
+				name = escape(s.Name())
+			}
+			seen := ""
+			if s.EndInferred {
+				seen = " by now (not seen)"
+			}
+			add(s.Until, about, "%s was removed from %s%s", name, s.Netns.Label(), seen)
+		}
+	}
+}
+
+// boring reports whether an interface's coming and going is its namespace's: the
+// loopback and the tunnels every namespace is born with.
+func boring(d *analyze.Device, s *analyze.Stay) bool {
+	n := s.Netns
+	return n.Birth != nil && s.Arrived == analyze.ArrivedCreated && d.Birth != nil && d.Wiphy == nil &&
+		s.From <= n.Birth.At+n.Birth.Setup && n.Birth.Setup != 0
+}
+
+// moveText tells a move in one line.
+func (t *writer) moveText(m *analyze.Move) string {
+	what := m.Label()
+	verb := fmt.Sprintf("%s was moved from %s to %s by %s", what, m.From.Label(), m.To.Label(), m.Who())
+	switch {
+	case m.Result == analyze.ResultRunning:
+		return fmt.Sprintf("%s began to move %s from %s to %s and had not finished at the end", m.Who(), what, m.From.Label(), m.To.Label())
+	case m.Result == analyze.ResultUnknown:
+		return fmt.Sprintf("%s tried to move %s from %s to %s; how it ended was lost", m.Who(), what, m.From.Label(), m.To.Label())
+	case m.Result == analyze.ResultFailed:
+		return fmt.Sprintf("%s tried to move %s from %s to %s: %s", m.Who(), what, m.From.Label(), m.To.Label(), analyze.ErrnoName(m.Errno))
+	case m.From == m.To:
+		return fmt.Sprintf("%s moved %s to %s, where it was already", m.Who(), what, m.To.Label())
+	case m.Cause == analyze.CauseDeath:
+		verb = fmt.Sprintf("%s came home from %s to %s, because that died", what, m.From.Label(), m.To.Label())
+	}
+	return verb + renamed(m)
+}
+
+// carriedText tells the move of an interface within its radio's.
+func (t *writer) carriedText(m *analyze.Move) string {
+	switch {
+	case m.Result == analyze.ResultFailed:
+		return fmt.Sprintf("its interface %s could not go: %s", m.Label(), analyze.ErrnoName(m.Errno))
+	case m.Result != analyze.ResultOK:
+		return fmt.Sprintf("its interface %s was on its way", m.Label())
+	case m.Rollback:
+		return fmt.Sprintf("its interface %s came back to %s%s", m.Label(), m.To.Label(), renamed(m))
+	}
+	return fmt.Sprintf("its interface %s went along%s", m.Label(), renamed(m))
+}
+
+// renamed says what changed in a move.
+func renamed(m *analyze.Move) string {
+	var out []string
+	if m.NewName != "" && m.Name != "" && m.NewName != m.Name {
+		out = append(out, "is now called "+escape(m.NewName))
+	}
+	if m.Ifindex != 0 && m.NewIfindex != 0 && m.Ifindex != m.NewIfindex {
+		out = append(out, fmt.Sprintf("has number %d instead of %d", m.NewIfindex, m.Ifindex))
+	}
+	if len(out) == 0 {
+		return ""
+	}
+	return " and " + strings.Join(out, " and ")
+}
+
+func (t *writer) timeline() {
+	t.section("TIMELINE")
+	t.writeItems(func(item) bool { return true })
+}
+
+// writeItems lists what passes the options and keep.
+func (t *writer) writeItems(keep func(item) bool) {
+	some := false
+	for _, x := range t.items() {
+		if !keep(x) || !t.o.when(x.at) {
+			continue
+		}
+		some = true
+		first := fmt.Sprintf("  %11s  ", t.m.Since(x.at))
+		if x.depth > 0 {
+			first = strings.Repeat(" ", len(first)+2)
+		}
+		wrap(&t.Builder, first, strings.Repeat(" ", len(first)+2), x.text)
+	}
+	if !some {
+		t.line("  nothing")
+	}
+}
+
+// life tells one namespace's life as a timeline.
+func (t *writer) life(n *analyze.Netns) {
+	t.section(fmt.Sprintf("NAMESPACE %s (%s)", n.Label(), n.ID))
+	tab := newTable()
+	tab.row("names", t.names(n))
+	if n.Inum != 0 {
+		tab.row("inum", fmt.Sprintf("net:[%d]", n.Inum))
+	}
+	if n.Cookie != 0 {
+		tab.row("cookie", fmt.Sprint(n.Cookie))
+	}
+	tab.row("born", t.bornBy(n))
+	tab.row("died", t.death(n))
+	if n.OwnerUserNS != 0 {
+		tab.row("owner", fmt.Sprintf("user:[%d]", n.OwnerUserNS))
+	}
+	if len(n.Holders) != 0 {
+		tab.row("held by", holders(n))
+	}
+	tab.write(&t.Builder, "  ")
+	t.WriteByte('\n')
+	t.writeItems(func(x item) bool { return slices.Contains(x.about, n) })
+	t.inhabitants(n)
+	if len(n.Delivery) != 0 {
+		t.line("\n  delivered by Wi-Fi:")
+		rows := t.deliveryTable()
+		t.deliveryRows(rows, n)
+		rows.write(&t.Builder, "    ")
+	}
+}
+
+// maxHolders is how many holders are listed.
+const maxHolders = 8
+
+func holders(n *analyze.Netns) string {
+	var out []string
+	for i, h := range n.Holders {
+		if i == maxHolders {
+			out = append(out, fmt.Sprintf("%d more", len(n.Holders)-i))
+			break
+		}
+		if h.Kind == "task" {
+			out = append(out, analyze.Task(h.PID, h.Comm))
+		} else {
+			out = append(out, escape(h.Kind)+" "+escape(h.Path))
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+// inhabitants lists the radios and interfaces that were in a namespace.
+func (t *writer) inhabitants(n *analyze.Netns) {
+	tab := newTable("what", "number", "kind", "from", "until", "how")
+	rows := 0
+	for _, s := range n.WiphyStays {
+		if t.o.during(s.From, s.Until) {
+			tab.row(s.Wiphy.Label(), "", "radio", t.at(s.From, "before"), t.at(s.Until, "the end"), t.wiphyHow(s.Wiphy, s))
+			rows++
+		}
+	}
+	for _, s := range n.Stays {
+		if t.o.during(s.From, s.Until) {
+			tab.row(stayName(s.Device, s), number(s.Ifindex), s.Device.KindLabel(), t.at(s.From, "before"), t.at(s.Until, "the end"), t.deviceHow(s.Device, s))
+			rows++
+		}
+	}
+	if rows != 0 {
+		t.line("\n  radios and interfaces:")
+		tab.write(&t.Builder, "    ")
+	}
+}
