@@ -243,8 +243,8 @@ func TestLabRadiosInMotion(t *testing.T) {
 	}
 }
 
-// The namespaces lsns(8) finds and the named ones, which it only lists since
-// util-linux 2.39, and no others.
+// The namespaces lsns(8) finds and the named ones, which util-linux 2.38 leaves
+// out, and no others.
 func TestLabLsns(t *testing.T) {
 	needLab(t)
 	var named []string
