@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -78,8 +77,8 @@ func mirror(ctx context.Context) (uri, key string, err error) {
 		if len(field) < 3 || field[0] != "Packages" || field[1] != "main" {
 			continue
 		}
-		// The archive of a derivative, or of security updates alone, hasn't all the suites.
-		if path.Base(strings.TrimSuffix(field[2], "/")) != "debian" {
+		// The archive of a derivative, or of security updates alone, hasn't all the suites; nor has a disc.
+		if !slices.Contains(strings.Split(field[2], "/"), "debian") || strings.HasPrefix(field[2], "cdrom:") {
 			continue
 		}
 		key := "/usr/share/keyrings/debian-archive-keyring.gpg"

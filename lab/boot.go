@@ -216,6 +216,7 @@ func (b *boot) await(ctx context.Context, last control.Report, ended <-chan erro
 
 // diagnose says what it means that QEMU ended by itself.
 func (b *boot) diagnose(end error) error {
+	b.copying.Wait() // the reason may be the last thing on the console
 	switch {
 	case b.console.contains("Kernel panic - not syncing"):
 		return ErrPanic

@@ -66,8 +66,9 @@ func (vm *VM) command(accelerator, image, initramfs string) (*exec.Cmd, error) {
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-smp", strconv.Itoa(vm.CPUs), "-m", strconv.Itoa(vm.MemoryMiB),
 		"-kernel", image, "-initrd", initramfs,
-		// A panic restarts at once, which -no-reboot turns into QEMU's end.
-		"-append", strings.TrimSpace("console="+m.console+" quiet panic=-1 "+vm.Append),
+		// A panic restarts at once, which -no-reboot turns into QEMU's end. An oops is a panic: what makes the
+		// kernel stumble must not pass for a success.
+		"-append", strings.TrimSpace("console="+m.console+" quiet panic=-1 oops=panic "+vm.Append),
 		"-serial", "chardev:console",
 		"-device", "virtio-serial-pci",
 	)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -39,7 +40,7 @@ func TestRun(t *testing.T) {
 	}
 	var stdout, stderr bytes.Buffer
 	machine := lab.VM{
-		Kernel: fetched(t, "bookworm", "amd64"), Share: share, Timeout: 2 * time.Minute,
+		Kernel: fetched(t, "bookworm", runtime.GOARCH), Share: share, Timeout: 2 * time.Minute,
 		Env: []string{"GREETING=hello there"}, Stdout: &stdout, Stderr: &stderr,
 	}
 	// What is promised of a machine, looked at from inside it. The daemon must not keep it from ending, and
@@ -98,7 +99,7 @@ func TestRunFails(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			machine := lab.VM{Kernel: fetched(t, "bookworm", "amd64"), Timeout: test.timeout, CPUs: 1, MemoryMiB: 512}
+			machine := lab.VM{Kernel: fetched(t, "bookworm", runtime.GOARCH), Timeout: test.timeout, CPUs: 1, MemoryMiB: 512}
 			argv := []string{"sh", "-c", test.command}
 			if test.command == "" {
 				argv = []string{"no-such-command"}
@@ -116,7 +117,7 @@ func TestRunFails(t *testing.T) {
 
 // Nothing of a machine may stay when its user loses interest.
 func TestRunCancelled(t *testing.T) {
-	machine := lab.VM{Kernel: fetched(t, "bookworm", "amd64"), Timeout: time.Minute, CPUs: 1, MemoryMiB: 512}
+	machine := lab.VM{Kernel: fetched(t, "bookworm", runtime.GOARCH), Timeout: time.Minute, CPUs: 1, MemoryMiB: 512}
 	ctx, cancel := context.WithCancel(t.Context())
 	machine.Stdout = writerFunc(func([]byte) { cancel() })
 	_, err := machine.Run(ctx, "sh", "-c", "echo running; sleep 1000")
@@ -140,10 +141,14 @@ func (f writerFunc) Write(p []byte) (int, error) {
 }
 
 func TestForeignArchitecture(t *testing.T) {
-	kernel := fetched(t, "bookworm", "arm64")
+	arch := "arm64"
+	if arch == runtime.GOARCH {
+		arch = "amd64"
+	}
+	kernel := fetched(t, "bookworm", arch)
 	share := t.TempDir()
 	build := exec.Command("go", "build", "-o", filepath.Join(share, "static"), "./testdata/static")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=arm64")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -153,7 +158,7 @@ func TestForeignArchitecture(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if status != 3 || stdout.String() != "arm64 2 radios\n" || stderr.Len() > 0 {
+	if status != 3 || stdout.String() != arch+" 2 radios\n" || stderr.Len() > 0 {
 		t.Errorf("status %d, standard output %q, standard error %q", status, stdout.String(), stderr.String())
 	}
 }
