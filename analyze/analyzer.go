@@ -196,7 +196,6 @@ func (a *Analyzer) Model() *Model {
 	if a.m.End != nil && a.m.End.Time != 0 {
 		a.m.Ended = a.m.End.Time
 	}
-	a.finishCalls()
 	a.applyClosing()
 	a.gather()
 	a.finishPernet()

@@ -14,6 +14,7 @@ type call struct {
 	// One of these may be what the call is about.
 	move   *Move
 	pernet *Pernet
+	netns  uint64 // its address
 }
 
 // call keeps the calls of a kind that needs nothing but to be known as running.
@@ -66,6 +67,11 @@ func (a *Analyzer) running(tid uint32, k event.Kind) *call {
 	return nil
 }
 
+// nests are the kinds that Event.Within can tell of.
+var nests = map[event.Kind]bool{
+	event.KindCleanupNet: true, event.KindWiphySwitch: true, event.KindSetupNet: true,
+}
+
 // strayCalls drops the calls which e proves to be over: the same thread is
 // doing something else and not within them. Their exits were lost.
 func (a *Analyzer) strayCalls(e *event.Event) {
@@ -75,7 +81,7 @@ func (a *Analyzer) strayCalls(e *event.Event) {
 	}
 	var kept []*call
 	for _, c := range running {
-		if c.kind == e.Kind || c.kind.In(e.Within) {
+		if c.kind == e.Kind || !nests[c.kind] || c.kind.In(e.Within) {
 			kept = append(kept, c)
 			continue
 		}
@@ -91,24 +97,10 @@ func (a *Analyzer) strayCalls(e *event.Event) {
 // exitLost is told of a call that returned unseen before t.
 func (a *Analyzer) exitLost(c *call, t uint64) {
 	switch {
-	case c.move != nil:
+	case c.move != nil && c.move.Result == ResultRunning:
 		c.move.Result = ResultUnknown
 		a.settle(c.move, t)
 	case c.pernet != nil:
 		c.pernet.Result = ResultUnknown
-	}
-}
-
-// finishCalls looks at what was still running when the recording ended.
-func (a *Analyzer) finishCalls() {
-	for _, running := range a.calls {
-		for _, c := range running {
-			if c.move != nil {
-				c.move.Result = ResultRunning
-			}
-			if c.pernet != nil {
-				c.pernet.Result = ResultRunning
-			}
-		}
 	}
 }

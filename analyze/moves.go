@@ -6,6 +6,7 @@ import "github.com/nstrace/nstrace/event"
 
 // wiphySwitch: cfg80211_switch_netns takes a radio and its interfaces elsewhere.
 func (a *Analyzer) wiphySwitch(e *event.Event) {
+	e = a.exitObject(e)
 	w := a.wiphy(e)
 	if w == nil {
 		a.leave(e)
@@ -35,6 +36,25 @@ func (a *Analyzer) wiphySwitch(e *event.Event) {
 	}
 }
 
+// exitObject completes an exit that the kernel couldn't pair with its entry, so
+// that it names nothing, by the entry that came as an event.
+func (a *Analyzer) exitObject(e *event.Event) *event.Event {
+	c := a.running(e.TID, e.Kind)
+	if e.Flags&event.FlagNoEntry == 0 || c == nil || c.move == nil || e.Dev != 0 || e.Wiphy != 0 {
+		return e
+	}
+	whole := *e
+	whole.Net, whole.Net2 = event.NetRef{}, event.NetRef{}
+	if w := c.move.Wiphy; w != nil {
+		whole.Wiphy, whole.WiphyIndex = w.Ptr, w.Index
+	}
+	if d := c.move.Device; d != nil {
+		whole.Dev = d.Ptr
+		whole.NewName, whole.NewIfindex = c.move.Name, c.move.Ifindex
+	}
+	return &whole
+}
+
 // moveWiphy takes w to n at t.
 func (a *Analyzer) moveWiphy(w *Wiphy, n *Netns, t uint64) {
 	if n == nil || w.Ended != 0 {
@@ -53,6 +73,7 @@ func (a *Analyzer) moveWiphy(w *Wiphy, n *Netns, t uint64) {
 
 // netdevMove: (__)dev_change_net_namespace takes a netdev elsewhere.
 func (a *Analyzer) netdevMove(e *event.Event) {
+	e = a.exitObject(e)
 	from, to := a.netns(e.Net, e.Time), a.netns(e.Net2, e.Time)
 	if e.Phase == event.PhaseEnter {
 		c := a.enter(e)
@@ -68,7 +89,7 @@ func (a *Analyzer) netdevMove(e *event.Event) {
 		c.move = m
 		return
 	}
-	d := a.movedDevice(e, from)
+	d := a.movedDevice(e, from, to)
 	if d == nil {
 		a.leave(e)
 		a.odd++
@@ -86,10 +107,13 @@ func (a *Analyzer) netdevMove(e *event.Event) {
 
 // movedDevice returns the netdev of a move's exit. When the entry wasn't seen,
 // e doesn't say where it came from.
-func (a *Analyzer) movedDevice(e *event.Event, from *Netns) *Device {
-	if d := a.devs.livingAt(e.Dev); d != nil && (from == nil || d.At() == nil || d.At().Netns.canon() == from) {
-		a.describe(d, e)
-		return d
+func (a *Analyzer) movedDevice(e *event.Event, from, to *Netns) *Device {
+	if d := a.devs.livingAt(e.Dev); d != nil {
+		s := d.At()
+		if from == nil || s == nil || s.Netns.canon() == from || s.Netns.canon() == to {
+			a.describe(d, e)
+			return d
+		}
 	}
 	return a.device(e, from)
 }
@@ -116,6 +140,10 @@ func (a *Analyzer) describeMove(m *Move, d *Device, e *event.Event) {
 func (a *Analyzer) moveDevice(m *Move, e *event.Event) {
 	d, to := m.Device, m.To.canon()
 	if to == nil {
+		return
+	}
+	if s := d.At(); s != nil && s.Netns.canon() == to { // noticed already
+		s.rxIn = rx(e)
 		return
 	}
 	if s := a.depart(d, e.Time, LeftMoved); s != nil {
@@ -160,6 +188,9 @@ func (a *Analyzer) finishMove(e *event.Event, from, to *Netns, same func(*Move) 
 		}
 	}
 	if m == nil {
+		m = a.unsettled(e, same)
+	}
+	if m == nil {
 		m = a.newMove(e, from, to)
 	}
 	if m.From == nil {
@@ -174,6 +205,24 @@ func (a *Analyzer) finishMove(e *event.Event, from, to *Netns, same func(*Move) 
 		m.Result = ResultFailed
 	}
 	return m
+}
+
+// unsettled returns the move that e ends although it had been given up: the
+// kernel's table of running calls was full, so events within it didn't say so.
+func (a *Analyzer) unsettled(e *event.Event, same func(*Move) bool) *Move {
+	for i := len(a.m.Moves) - 1; i >= 0 && e.Start == 0; i-- {
+		m := a.m.Moves[i]
+		if m.tid != e.TID {
+			continue
+		}
+		if m.Result == ResultUnknown && same(m) {
+			return m
+		}
+		if m.Cause != CauseCarried {
+			return nil
+		}
+	}
+	return nil
 }
 
 // carry ties a netdev's move to its radio's, if that is going on.

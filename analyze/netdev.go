@@ -163,9 +163,15 @@ func (a *Analyzer) sameDevice(d *Device, e *event.Event, n *Netns) bool {
 	}
 	same := e.Name == d.Name && e.LinkKind == d.Kind &&
 		(e.Wiphy != 0) == (d.Wiphy != nil) && (d.Wiphy == nil || d.Wiphy == a.wiphy(e))
-	for i := len(a.m.Moves) - 1; i >= 0 && !same; i-- {
+	for i := len(a.m.Moves) - 1; i >= 0; i-- {
 		m := a.m.Moves[i]
-		same = m.Device == d && m.Result == ResultUnknown && m.To.canon() == n
+		if m.Device != d {
+			continue
+		}
+		if (m.Result == ResultUnknown || m.Result == ResultRunning) && m.To.canon() == n {
+			m.Result, same = ResultOK, true // its exit is missing, but here it is
+		}
+		break
 	}
 	if !same {
 		return false

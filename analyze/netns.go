@@ -194,12 +194,17 @@ func (a *Analyzer) merge(dst, src *Netns) {
 
 // setupNet: a namespace is made.
 func (a *Analyzer) setupNet(e *event.Event) {
+	if c := a.running(e.TID, e.Kind); e.Net.Ptr == 0 && e.Phase == event.PhaseExit && c != nil {
+		whole := *e // the kernel couldn't pair it, but its entry came as an event
+		whole.Net.Ptr = c.netns
+		e = &whole
+	}
 	if e.Net.Ptr == 0 {
 		a.odd++
 		return
 	}
 	if e.Phase == event.PhaseEnter {
-		a.enter(e)
+		a.enter(e).netns = e.Net.Ptr
 		a.bear(e, e.Time)
 		return
 	}

@@ -35,11 +35,12 @@ func (a *Analyzer) introduce(s *event.Snapshot, st *event.NetnsState) {
 			n.sawTask(h.PID, h.Comm)
 		}
 	}
-	if n.Ended != 0 || n.Birth != nil {
+	if n.Birth != nil {
 		return // nothing in it is older than its own birth, which was seen
 	}
-	if n.Origin == Inferred {
-		n.Origin = Preexisting
+	n.Origin = Preexisting
+	if n.Ended != 0 {
+		return
 	}
 	for _, name := range st.Names {
 		path := "/run/netns/" + name
@@ -65,17 +66,25 @@ func (a *Analyzer) seenBy(s *event.Snapshot, st *event.NetnsState) *Netns {
 		}
 	}
 	r := event.NetRef{Inum: st.Inum, Cookie: st.Cookie}
-	if n := a.byInum(r); n != nil && (n.Put == nil || n.Put.At >= s.Begin) {
-		a.learn(n, r)
-		return n
-	}
+	var born *Netns
 	lives := a.nets.byInum[st.Inum]
 	for i := len(lives) - 1; i >= 0 && st.Inum != 0; i-- {
-		if n := lives[i].canon(); !n.contradicts(r) && n.Ended >= s.Begin {
+		n := lives[i].canon()
+		switch {
+		case n.contradicts(r) || n.Ended != 0 && n.Ended < s.Begin:
+		case n.Birth == nil:
+			// Its birth wasn't seen, so it was there when the snapshot began,
+			// even if the inum has found a new owner since.
+			a.learn(n, r)
 			return n
+		case born == nil:
+			born = n
 		}
 	}
-	return nil
+	if born != nil {
+		a.learn(born, r)
+	}
+	return born
 }
 
 func (a *Analyzer) introduceWiphy(n *Netns, st *event.Wiphy) {

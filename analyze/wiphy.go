@@ -114,10 +114,16 @@ func (a *Analyzer) wiphyRegister(e *event.Event) {
 	n := a.netns(e.Net, e.Time)
 	w.Origin = Created
 	w.Birth = &Birth{Deed: deed(e), Caller: a.netns(e.Caller, e.Time)}
-	if n == nil || w.At() != nil {
+	if n == nil {
 		return
 	}
 	w.BornIn = n
+	if s := w.At(); s != nil { // its first interface came first
+		if s.Netns.canon() == n && s.Arrived == ArrivedCreated {
+			s.Inferred = false
+		}
+		return
+	}
 	w.stay(n, e.Time, ArrivedCreated)
 }
 
