@@ -5,6 +5,7 @@ package trace
 import (
 	"errors"
 	"fmt"
+	"hash/crc32"
 
 	"github.com/nstrace/nstrace/event"
 )
@@ -100,21 +101,47 @@ func (r *Reader) ranges(b *block, rs []seqRange) ([]seqRange, error) {
 	return parseRanges(buf, rs)
 }
 
+// checkStored checks the payload of a block without unpacking it.
+func (r *Reader) checkStored(b *block) error {
+	r.stored = grow(r.stored, min(int(b.stored), searchWindow))
+	var sum uint32
+	off, left := b.offset+headerLen+int64(b.ranges), int64(b.stored)
+	for left > 0 {
+		n, err := r.readAt(r.stored[:min(left, int64(len(r.stored)))], off)
+		if err != nil {
+			return &ioError{err}
+		}
+		if n == 0 {
+			return errPayloadSum
+		}
+		sum = crc32.Update(sum, castagnoli, r.stored[:n])
+		off, left = off+int64(n), left-int64(n)
+	}
+	if sum != b.payloadSum {
+		return errPayloadSum
+	}
+	_, err := r.ranges(b, nil)
+	return err
+}
+
 // readDocs reads the records of b, whose payload is JSON, into the slice that
-// v points to.
-func (r *Reader) readDocs(b *block, v any) error {
+// v points to. It returns about how much memory they take.
+func (r *Reader) readDocs(b *block, v any) (size int, err error) {
 	raw, err := r.payload(b)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer r.release(raw)
-	if err := checkCost(raw); err != nil {
-		return err
+	if size, err = checkCost(raw); err != nil {
+		return 0, err
 	}
 	if err := unmarshal(raw, v); err != nil {
-		return fmt.Errorf("decode the payload: %w", err)
+		return 0, fmt.Errorf("decode the payload: %w", err)
 	}
-	return nil
+	if b.ranges > 0 { // nothing uses them, but a newer writer's can be damaged
+		_, err = r.ranges(b, nil)
+	}
+	return size, err
 }
 
 // rows decodes a columnar block of T, chunk by chunk.
@@ -191,7 +218,7 @@ func bindColumns[T any](sec *section, n int, fm fieldMap, fields []field[T], ran
 				limit = fields[i].max()
 			}
 			bc := boundColumn{field: i, rank: rank}
-			if err := bc.open(raw, n, limit, ranges); err != nil {
+			if err := bc.open(fields[i].name, raw, n, limit, ranges); err != nil {
 				return nil, fmt.Errorf("column %q: %w", fields[i].name, err)
 			}
 			cols = append(cols, bc)
@@ -302,8 +329,12 @@ func (rs *rows[T]) inOrder(times []uint64) error {
 
 // describeLoss says what is lost with a block whose payload is unreadable.
 func (r *Reader) describeLoss(b *block, read int, err error) *event.Damage {
-	return &event.Damage{
-		Offset: b.offset, Length: b.length(), Records: int64(b.count) - int64(read),
-		Reason: fmt.Sprintf("%v block: %v", b.kind, err),
+	d := &event.Damage{Offset: b.offset, Length: b.length(), Reason: fmt.Sprintf("%v block: %v", b.kind, err)}
+	switch {
+	case b.kind.records():
+		d.Records = int64(b.count) - int64(read)
+	case !b.kind.known():
+		d.Records = -1
 	}
+	return d
 }

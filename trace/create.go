@@ -27,7 +27,7 @@ func Create(path string, rec event.Recording) (*Writer, error) {
 	}
 	w, err := NewWriter(f, rec)
 	if err == nil {
-		w.close = true
+		w.file = f
 		return w, nil
 	}
 	err = errors.Join(fmt.Errorf("begin trace file %s: %w", path, err), f.Close())

@@ -133,8 +133,12 @@ type column struct {
 	check bool
 }
 
-// open reads the column's parameters.
-func (c *column) open(raw rawColumn, rows int, maxValue uint64, ranges int) (err error) {
+// open reads the column's parameters. Its name says whether it is one of those
+// with an encoding of their own.
+func (c *column) open(name string, raw rawColumn, rows int, maxValue uint64, ranges int) (err error) {
+	if (raw.enc == encCPU && name != nameCPU) || (raw.enc == encSeq && name != nameSeq) {
+		return fmt.Errorf("%w: encoding %d of another column", errReference, raw.enc)
+	}
 	*c = column{enc: raw.enc, rows: rows, max: maxValue, check: maxValue != 1<<64-1, dict: c.dict[:0]}
 	b := raw.data
 	switch raw.enc {

@@ -72,7 +72,7 @@ func unmarshal(b []byte, v any) error {
 	if err := json.Unmarshal(b, v); err != nil {
 		return err
 	}
-	// Also an escaped 􏼀 could come from another writer.
+	// Another writer may have written the character as an escape sequence.
 	if bytes.Contains(b, []byte("\xf4\x8f")) || bytes.Contains(b, []byte(`\u`)) {
 		rv := reflect.ValueOf(v).Elem()
 		rv.Set(mapStrings(rv, unescape))
@@ -83,15 +83,18 @@ func unmarshal(b []byte, v any) error {
 // errAmplified is for a hostile payload.
 var errAmplified = errors.New("payload would need too much memory")
 
-// checkCost refuses JSON that is small and becomes large: "{}," makes a whole
-// struct of three bytes.
-func checkCost(b []byte) error {
-	const limit = 256 << 20
+// maxCost is how much memory the records of one JSON payload may take, unless
+// the payload itself is that large.
+const maxCost = 256 << 20
+
+// checkCost estimates the memory that JSON takes when decoded. It refuses what
+// is small and becomes large: "{}," makes a whole struct of three bytes.
+func checkCost(b []byte) (int, error) {
 	cost := 200*bytes.Count(b, []byte{'{'}) + 32*bytes.Count(b, []byte{','}) + len(b)
-	if cost > max(limit, 3*len(b)) {
-		return fmt.Errorf("%w: %d MiB", errAmplified, cost>>20)
+	if cost > max(maxCost, 3*len(b)) {
+		return 0, fmt.Errorf("%w: %d MiB", errAmplified, cost>>20)
 	}
-	return nil
+	return cost, nil
 }
 
 func eachString(v reflect.Value, fn func(string)) {

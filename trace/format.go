@@ -138,6 +138,9 @@ func (k kind) columnar() bool {
 	return k == kindLifecycle || k == kindCounts || k == kindPackets || k == kindIndex
 }
 
+// records reports whether blocks of kind k have records of the recording.
+func (k kind) records() bool { return k >= kindLifecycle && k <= kindLoss }
+
 const (
 	codecNone = 0
 	codecZstd = 1
@@ -282,9 +285,6 @@ type seqRange struct {
 	count       uint32
 	first, last uint64
 }
-
-// missing counts the sequence numbers inside the range that aren't there.
-func (r *seqRange) missing() uint64 { return r.last - r.first + 1 - uint64(r.count) }
 
 func appendRanges(b []byte, rs []seqRange) []byte {
 	var cpu uint32

@@ -19,8 +19,8 @@ type ReplayOptions struct {
 	Progress func(done, total int64) error
 }
 
-// maxOpen bounds the raw payloads of blocks that overlap in time. A recording
-// needs a few MiB.
+// maxOpen bounds the memory for blocks that overlap in time. A recording needs a
+// few MiB.
 const maxOpen = 512 << 20
 
 var errOverlap = errors.New("too much of the file overlaps in time: this is no recording")
@@ -66,7 +66,7 @@ func (r *Reader) plan() []source {
 			todo = append(todo, source{time: r.damage[d].Time, span: &r.damage[d]})
 		}
 		b := &r.blocks[i]
-		if b.kind.known() && b.kind != kindPackets && b.kind != kindIndex && b.kind != kindEnd {
+		if b.kind.known() && b.kind != kindPackets && b.kind != kindEnd {
 			todo = append(todo, source{time: b.first, block: b})
 		}
 	}
@@ -87,7 +87,7 @@ type merger struct {
 	opts ReplayOptions
 	todo []source
 	open []*cursor
-	size int    // raw bytes of open
+	size int    // of open
 	now  uint64 // the last time delivered
 	done int64
 }
@@ -97,6 +97,7 @@ type cursor struct {
 	block *block
 	order int
 	raw   []byte
+	size  int // about how much memory it takes
 	recs  records
 }
 
@@ -169,7 +170,7 @@ func (m *merger) limit(i int) (until uint64, with bool) {
 
 func (m *merger) closeCursor(i int) {
 	c := m.open[i]
-	m.size -= len(c.raw)
+	m.size -= c.size
 	m.r.release(c.raw)
 	last := len(m.open) - 1
 	m.open[i] = m.open[last]
@@ -213,7 +214,7 @@ func (m *merger) openNext() error {
 	}
 	c.order = s.order
 	m.open = append(m.open, c)
-	if m.size += len(c.raw); m.size > maxOpen {
+	if m.size += c.size; m.size > maxOpen {
 		return fmt.Errorf("read trace file: %w", errOverlap)
 	}
 	return nil
@@ -229,24 +230,27 @@ func (r *Reader) openBlock(b *block) (*cursor, error) {
 	case kindCounts:
 		c.recs, c.raw, err = openTable(r, b, r.maps.counts, countFields, countTime, event.Handler.HandleCount)
 	case kindNames:
-		c.recs, err = openDocs(r, b, func(n *event.NameChange) uint64 { return n.Time }, event.Handler.HandleName)
+		c.recs, c.size, err = openDocs(r, b, func(n *event.NameChange) uint64 { return n.Time }, event.Handler.HandleName)
 	case kindSymbols:
-		c.recs, err = openDocs(r, b, func(s *event.Symbol) uint64 { return s.Time }, event.Handler.HandleSymbol)
+		c.recs, c.size, err = openDocs(r, b, func(s *event.Symbol) uint64 { return s.Time }, event.Handler.HandleSymbol)
 	case kindSnapshot:
-		c.recs, err = openDocs(r, b, func(s *event.Snapshot) uint64 { return s.Begin }, event.Handler.HandleSnapshot)
+		c.recs, c.size, err = openDocs(r, b, func(s *event.Snapshot) uint64 { return s.Begin }, event.Handler.HandleSnapshot)
 	case kindLedger:
-		c.recs, err = openDocs(r, b, func(l *event.Ledger) uint64 { return l.Time }, event.Handler.HandleLedger)
+		c.recs, c.size, err = openDocs(r, b, func(l *event.Ledger) uint64 { return l.Time }, event.Handler.HandleLedger)
 	case kindLoss:
-		c.recs, err = openDocs(r, b, func(l *event.Loss) uint64 { return l.From }, event.Handler.HandleLoss)
-	case kindHead:
-		// Delivered long ago: only whether it is whole.
-		c.recs, err = openDocs(r, b, func(*head) uint64 { return b.first }, func(event.Handler, *head) {})
+		c.recs, c.size, err = openDocs(r, b, func(l *event.Loss) uint64 { return l.From }, event.Handler.HandleLoss)
+	case kindHead: // delivered first, so only whether it is whole
+		c.recs, err = &docs[head]{}, r.checkStored(b)
+	case kindIndex: // for itself too
+		c.recs, c.raw, err = openTable(r, b, r.maps.index, indexFields,
+			func(*blockInfo) uint64 { return 0 }, func(event.Handler, *blockInfo) {})
 	default:
 		return nil, fmt.Errorf("%v has no records", b.kind)
 	}
 	if err != nil {
 		return nil, err
 	}
+	c.size += len(c.raw)
 	return c, nil
 }
 

@@ -98,13 +98,13 @@ func (o *output) room(n int64) error {
 	return nil
 }
 
-// close makes what was written last.
-func (o *output) close() error {
+// sync makes what was written last, and gives back what was reserved and not
+// used.
+func (o *output) sync() error {
 	if o.f == nil {
 		return nil
 	}
-	// Give back what was reserved and not used.
-	return errors.Join(o.f.Truncate(o.off), o.f.Sync(), o.f.Close())
+	return errors.Join(o.f.Truncate(o.off), o.f.Sync())
 }
 
 // isFull reports whether err says that there is no more space for the file.

@@ -151,7 +151,7 @@ func (p *packetReader) open(b *block) (raw []byte, err error) {
 		if i == packetFlow {
 			limit = uint64(max(p.sec.dictRows, 1) - 1)
 		}
-		if err := p.columns[i].open(c, int(b.count), limit, len(p.ctx.ranges)); err != nil {
+		if err := p.columns[i].open(name, c, int(b.count), limit, len(p.ctx.ranges)); err != nil {
 			return raw, fmt.Errorf("column %q: %w", name, err)
 		}
 	}

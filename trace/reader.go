@@ -43,7 +43,6 @@ type Reader struct {
 	dec      *zstd.Decoder
 	stored   []byte   // the stored payload being read
 	free     [][]byte // raw payloads of closed blocks
-	openSize int      // bytes of raw payloads that are open
 }
 
 // fieldMaps relate the columns of the file to this package's.
@@ -151,7 +150,10 @@ func (r *Reader) open() error {
 	if err := r.readHead(); err != nil {
 		return err
 	}
-	return r.readEnd()
+	if err := r.readEnd(); err != nil {
+		return err
+	}
+	return r.resolve()
 }
 
 func checkVersion(v formatVersion) error {
@@ -193,9 +195,13 @@ func (r *Reader) readHead() error {
 		}
 		heads++
 		var hs []head
-		err := r.readDocs(b, &hs)
+		_, err := r.readDocs(b, &hs)
+		var ioErr *ioError
+		if errors.As(err, &ioErr) {
+			return err
+		}
 		if err != nil || len(hs) != 1 {
-			continue // reported by whoever reads the blocks
+			continue // Replay reports it
 		}
 		r.head = hs[0]
 		if err := checkVersion(r.head.Format); err != nil {
@@ -236,7 +242,7 @@ func (r *Reader) readEnd() error {
 	}
 	b := &r.blocks[n-1]
 	var es []ending
-	if err := r.readDocs(b, &es); err != nil || len(es) != 1 {
+	if _, err := r.readDocs(b, &es); err != nil || len(es) != 1 {
 		var ioErr *ioError
 		if errors.As(err, &ioErr) {
 			return err

@@ -72,23 +72,25 @@ type docs[T any] struct {
 	at     int
 }
 
-func openDocs[T any](r *Reader, b *block, timeOf func(*T) uint64, give func(event.Handler, *T)) (records, error) {
+// openDocs also returns about how much memory the records take.
+func openDocs[T any](r *Reader, b *block, timeOf func(*T) uint64, give func(event.Handler, *T)) (records, int, error) {
 	d := &docs[T]{timeOf: timeOf, give: give}
-	if err := r.readDocs(b, &d.all); err != nil {
-		return nil, err
+	size, err := r.readDocs(b, &d.all)
+	if err != nil {
+		return nil, 0, err
 	}
 	if len(d.all) != int(b.count) {
-		return nil, fmt.Errorf("%d records instead of %d", len(d.all), b.count)
+		return nil, 0, fmt.Errorf("%d records instead of %d", len(d.all), b.count)
 	}
 	prev := b.first
 	for i := range d.all {
 		t := timeOf(&d.all[i])
 		if t < prev || t > b.last {
-			return nil, errOrder
+			return nil, 0, errOrder
 		}
 		prev = t
 	}
-	return d, nil
+	return d, size, nil
 }
 
 func (d *docs[T]) time() (uint64, bool) {

@@ -40,7 +40,7 @@ var ErrClosed = errors.New("trace file is closed")
 // The file stays readable, and Close ends it properly where there is space.
 type Writer struct {
 	out    output
-	close  bool // the file is ours
+	file   *os.File // to close, nil if it isn't ours
 	closed bool
 	err    error
 
@@ -65,6 +65,10 @@ type Writer struct {
 // regular *os.File, what is written of a block when the disk is full is taken
 // back. NewWriter doesn't close w.
 func NewWriter(w io.Writer, rec event.Recording) (*Writer, error) {
+	return newWriter(w, head{formatVersion{versionMajor, versionMinor}, rec, ownFields()})
+}
+
+func newWriter(w io.Writer, h head) (*Writer, error) {
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false),
 		zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithLowerEncoderMem(true))
 	if err != nil {
@@ -79,7 +83,7 @@ func NewWriter(w io.Writer, rec event.Recording) (*Writer, error) {
 	if _, err := rand.Read(tw.id[:]); err != nil {
 		return nil, fmt.Errorf("make a file id: %w", err)
 	}
-	return tw, tw.begin(&rec)
+	return tw, tw.begin(&h)
 }
 
 // head is the payload of the head.
@@ -95,18 +99,19 @@ type formatVersion struct {
 }
 
 // begin writes the preamble and the head, all at once.
-func (w *Writer) begin(rec *event.Recording) error {
-	doc, err := marshal([]head{{formatVersion{versionMajor, versionMinor}, *rec, ownFields()}})
+func (w *Writer) begin(hd *head) error {
+	doc, err := marshal([]head{*hd})
 	if err != nil {
 		return fmt.Errorf("encode recording: %w", err)
 	}
 	if len(doc) > maxRawDocs {
 		return fmt.Errorf("head of %d bytes is larger than %d: shorten the command line", len(doc), maxRawDocs)
 	}
-	p := preamble{versionMajor, versionMinor, byteOrder, w.id}
+	p := preamble{hd.Format.Major, hd.Format.Minor, byteOrder, w.id}
+	began := hd.Recording.Began
 	b := p.append(nil)
 	for range 2 {
-		h := header{kind: kindHead, count: 1, first: rec.Began, last: rec.Began}
+		h := header{kind: kindHead, count: 1, first: began, last: began}
 		w.assemble(&h, nil, doc, nil)
 		w.indexBlock(&h, int64(len(b)))
 		b = append(b, w.block...)

@@ -141,10 +141,12 @@ func (w *Writer) Close(end event.End) error {
 	}
 	w.closed = true
 	w.enc.Close()
-	if w.close {
-		if cerr := w.out.close(); cerr != nil {
-			err = errors.Join(err, fmt.Errorf("close trace file: %w", cerr))
-		}
+	cerr := w.out.sync()
+	if w.file != nil {
+		cerr = errors.Join(cerr, w.file.Close())
+	}
+	if cerr != nil {
+		err = errors.Join(err, fmt.Errorf("close trace file: %w", cerr))
 	}
 	return err
 }
