@@ -24,27 +24,33 @@ func namePath(path string) string {
 	return path
 }
 
-// drop ends the name at t.
-func (h *heldName) drop(t uint64) {
+// drop ends what a path stands for at t. That it changed is remembered until the
+// opening snapshot, which may have seen it before, is applied.
+func (a *Analyzer) drop(path string, t uint64) {
+	h := a.names[path]
+	if h == nil {
+		h = &heldName{}
+	}
 	if h.owner != nil {
 		h.owner.Names[h.index].Until = t
 	}
 	h.owner, h.changed = nil, t
+	a.names[path] = h
+	if a.applied != nil {
+		delete(a.names, path)
+	}
 }
 
 // give makes name stand for n from t on (0: since before the recording).
 func (a *Analyzer) give(n *Netns, name, path string, from uint64) {
-	h := a.names[path]
-	if h == nil {
-		h = &heldName{}
-		a.names[path] = h
+	if h := a.names[path]; h != nil && h.owner != nil {
+		if h.owner.canon() == n {
+			return
+		}
+		a.drop(path, from)
 	}
-	if h.owner.canon() == n {
-		return
-	}
-	h.drop(from)
 	n.Names = append(n.Names, Name{Name: name, Path: path, From: from})
-	h.owner, h.index, h.changed = n, len(n.Names)-1, from
+	a.names[path] = &heldName{owner: n, index: len(n.Names) - 1, changed: from}
 }
 
 // HandleName takes a name that appeared or went away.
@@ -52,13 +58,7 @@ func (a *Analyzer) HandleName(c *event.NameChange) {
 	a.tick(c.Time)
 	path := namePath(c.Path)
 	if !c.Added {
-		h := a.names[path]
-		if h == nil {
-			// Nobody knew it: the opening snapshot must not bring it back.
-			a.names[path] = &heldName{changed: c.Time}
-			return
-		}
-		h.drop(c.Time)
+		a.drop(path, c.Time)
 		return
 	}
 	n := a.netns(event.NetRef{Inum: c.Inum, Cookie: c.Cookie}, c.Time)

@@ -294,10 +294,8 @@ func (a *Analyzer) endNetns(n *Netns, t uint64) {
 			s.Until, s.Left, s.EndInferred = t, LeftMoved, true
 		}
 	}
-	for _, h := range a.names {
-		if h.owner.canon() == n {
-			h.drop(t)
-		}
+	for _, x := range n.CurrentNames() {
+		a.drop(x.Path, t)
 	}
 }
 

@@ -30,22 +30,6 @@ func (s *tale) end(states ...event.NetnsState) *Model {
 	return s.a.Model()
 }
 
-// netns finds a namespace by label.
-func (m *Model) find(t *testing.T, label string) *Netns {
-	t.Helper()
-	for _, n := range m.Namespaces {
-		if n.Label() == label {
-			return n
-		}
-	}
-	var have []string
-	for _, n := range m.Namespaces {
-		have = append(have, n.Label())
-	}
-	t.Fatalf("no namespace %q; there are %q", label, have)
-	return nil
-}
-
 // finding returns the only finding of a rule, nil if there is none.
 func (m *Model) finding(t *testing.T, rule string) *Finding {
 	t.Helper()

@@ -14,8 +14,9 @@ import (
 // writer puts the text report together.
 type writer struct {
 	strings.Builder
-	m *analyze.Model
-	o Options
+	m        *analyze.Model
+	o        Options
+	arrivals map[arrival]*analyze.Move
 }
 
 // Text writes the report of m to w for a person to read. With namespaces chosen
@@ -116,7 +117,7 @@ func (t *writer) ending() string {
 func (t *writer) verdict() {
 	t.WriteByte('\n')
 	if t.m.Clean() {
-		text := "Nothing is known to be missing"
+		text := "Nothing is known to be missing from this recording"
 		if n := len(t.m.Unknown); n != 0 {
 			text += fmt.Sprintf("; whether the kernel skipped any call is unknown for %s", probeList(t.m.Unknown, t.m.Ledger))
 		}
@@ -315,7 +316,7 @@ func (t *writer) wiphyHow(w *analyze.Wiphy, s *analyze.WiphyStay) string {
 		out = "created"
 	case s.Arrived == analyze.ArrivedMoved:
 		out = "moved"
-		if m := t.moveInto(w, s); m != nil && m.Cause == analyze.CauseDeath {
+		if m := t.moveInto(w, s.From); m != nil && m.Cause == analyze.CauseDeath {
 			out = fmt.Sprintf("came home: %s died", m.From.Label())
 		} else if m != nil {
 			out = "moved by " + m.Who()
@@ -338,21 +339,40 @@ func (t *writer) wiphyHow(w *analyze.Wiphy, s *analyze.WiphyStay) string {
 	return out
 }
 
-func (t *writer) moveInto(w *analyze.Wiphy, s *analyze.WiphyStay) *analyze.Move {
-	for _, m := range t.m.Moves {
-		if m.Wiphy == w && m.OK() && m.To == s.Netns && m.Done == s.From {
-			return m
+// arrival is what a stay and the move that began it have in common.
+type arrival struct {
+	what any
+	at   uint64
+}
+
+// moveInto returns the move that brought something somewhere at a time, nil if
+// it wasn't seen.
+func (t *writer) moveInto(what any, at uint64) *analyze.Move {
+	if t.arrivals == nil {
+		t.arrivals = make(map[arrival]*analyze.Move)
+		for _, m := range t.m.Moves {
+			switch {
+			case !m.OK():
+			case m.Wiphy != nil:
+				t.arrivals[arrival{m.Wiphy, m.Done}] = m
+			default:
+				t.arrivals[arrival{m.Device, m.Done}] = m
+			}
 		}
 	}
-	return nil
+	return t.arrivals[arrival{what, at}]
 }
 
 func (t *writer) interfaces() {
 	tab := newTable("interface", "number", "kind", "namespace", "from", "until", "how")
-	rows := 0
+	rows, hidden := 0, 0
 	for _, d := range t.m.Devices {
 		for i, s := range d.Stays {
 			if !t.o.during(s.From, s.Until) {
+				continue
+			}
+			if boring(d, s) && len(d.Stays) == 1 && len(s.Names) < 2 {
+				hidden++
 				continue
 			}
 			rows++
@@ -368,6 +388,9 @@ func (t *writer) interfaces() {
 	}
 	t.section("INTERFACES")
 	tab.write(&t.Builder, "  ")
+	if hidden != 0 {
+		t.line("  (%d that came and stayed with their namespaces, like lo, are not listed; --ns lists them)", hidden)
+	}
 }
 
 // stayName is what an interface was called in a namespace, in order.
@@ -396,6 +419,17 @@ func (t *writer) deviceHow(d *analyze.Device, s *analyze.Stay) string {
 		}
 	case analyze.ArrivedMoved:
 		out = "moved"
+		switch m := t.moveInto(d, s.From); {
+		case m == nil:
+		case m.Rollback:
+			out = "came back with " + d.Wiphy.Label()
+		case m.Cause == analyze.CauseCarried:
+			out += " with " + d.Wiphy.Label()
+		case m.Cause == analyze.CauseDeath:
+			out = fmt.Sprintf("came home: %s died", m.From.Label())
+		default:
+			out += " by " + m.Who()
+		}
 	}
 	if s.Inferred {
 		out += " (inferred)"

@@ -101,7 +101,7 @@ func (t *writer) netnsItems(n *analyze.Netns, add adder) {
 		}
 	}
 	if n.Put != nil {
-		add(n.Put.At, about, "the last reference to %s went: %s", n.Label(), n.Put.Who())
+		add(n.Put.At, about, "%s let go of the last reference to %s", n.Put.Who(), n.Label())
 	}
 	switch {
 	case n.EndInferred:
@@ -172,6 +172,9 @@ func (t *writer) deviceItems(d *analyze.Device, add adder) {
 // loopback and the tunnels every namespace is born with.
 func boring(d *analyze.Device, s *analyze.Stay) bool {
 	n := s.Netns
+	if n.Failed() {
+		return true
+	}
 	return n.Birth != nil && s.Arrived == analyze.ArrivedCreated && d.Birth != nil && d.Wiphy == nil &&
 		s.From <= n.Birth.At+n.Birth.Setup && n.Birth.Setup != 0
 }
@@ -190,7 +193,7 @@ func (t *writer) moveText(m *analyze.Move) string {
 	case m.From == m.To:
 		return fmt.Sprintf("%s moved %s to %s, where it was already", m.Who(), what, m.To.Label())
 	case m.Cause == analyze.CauseDeath:
-		verb = fmt.Sprintf("%s came home from %s to %s, because that died", what, m.From.Label(), m.To.Label())
+		verb = fmt.Sprintf("%s came home to %s, because %s died", what, m.To.Label(), m.From.Label())
 	}
 	return verb + renamed(m)
 }

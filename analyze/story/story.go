@@ -9,6 +9,8 @@ import "github.com/nstrace/nstrace/event"
 // MS is one millisecond of boot time.
 const MS = 1_000_000
 
+const arphrdLoopback = 772
+
 // Initial is the initial namespace of the stories.
 var Initial = event.NetRef{Ptr: 0xffff0001, Cookie: 1, Inum: 4026531840}
 
@@ -138,6 +140,9 @@ func (d Netdev) event(k event.Kind, p event.Phase) event.Event {
 		Kind: k, Phase: p, Dev: d.Ptr, Net: d.Net, Ifindex: d.Ifindex, Name: d.Name, LinkKind: d.Kind,
 		RxPackets: d.Rx, RxBytes: d.Rx * 100, Flags: event.FlagRx,
 	}
+	if d.Name == "lo" {
+		e.DevType = arphrdLoopback
+	}
 	return d.Phy.into(e)
 }
 
@@ -252,7 +257,7 @@ func (s *Story) Received(d Netdev, packets uint64, base *uint64) {
 func State(n event.NetRef, links ...event.Link) event.NetnsState {
 	return event.NetnsState{
 		Inum: n.Inum, Cookie: n.Cookie, Initial: n.Inum == Initial.Inum,
-		Links: append([]event.Link{{Ifindex: 1, Name: "lo", Wiphy: -1}}, links...),
+		Links: append([]event.Link{{Ifindex: 1, Name: "lo", Wiphy: -1, DevType: arphrdLoopback}}, links...),
 	}
 }
 

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package report_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/nstrace/nstrace/analyze"
+	"github.com/nstrace/nstrace/analyze/story"
+	"github.com/nstrace/nstrace/report"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// demo is the model of the demo's story.
+func demo() *analyze.Model {
+	a := analyze.New()
+	story.Demo(a)
+	return a.Model()
+}
+
+func TestGolden(t *testing.T) {
+	m := demo()
+	of := func(selector string) report.Options {
+		n, err := report.Select(m, selector)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return report.Options{Netns: n}
+	}
+	since, err := report.ParseTime(m, "0.05s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		file   string
+		format report.Format
+		o      report.Options
+	}{
+		{"demo.txt", report.FormatText, report.Options{}},
+		{"demo.json", report.FormatJSON, report.Options{}},
+		{"demo-ns-sta.txt", report.FormatText, of("sta")},
+		{"demo-ns-phy2.json", report.FormatJSON, of("phy2")},
+		{"demo-since.txt", report.FormatText, report.Options{Since: since}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.file, func(t *testing.T) {
+			var got bytes.Buffer
+			if err := report.Write(&got, m, tt.format, tt.o); err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join("testdata", tt.file)
+			if *update {
+				if err := os.MkdirAll("testdata", 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path, got.Bytes(), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(got.Bytes(), want) {
+				t.Errorf("%s differs (go test ./report -update rewrites it):\n%s", path, got.Bytes())
+			}
+			if tt.format == report.FormatJSON && !json.Valid(got.Bytes()) {
+				t.Error("not JSON")
+			}
+		})
+	}
+}
+
+// The same recording gives the same report.
+func TestDeterministic(t *testing.T) {
+	var first bytes.Buffer
+	for i := range 20 {
+		var b bytes.Buffer
+		m := demo()
+		if err := report.Text(&b, m, report.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := report.JSON(&b, m, report.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			first = b
+		} else if !bytes.Equal(b.Bytes(), first.Bytes()) {
+			t.Fatal("two reports of the same recording differ")
+		}
+	}
+}
