@@ -42,10 +42,7 @@ func (a *Analyzer) arrive(d *Device, n *Netns, ifindex int32, name string, t uin
 		if old := n.devs[ifindex]; old != nil && old != d {
 			a.endDevice(old, t, true)
 		}
-		if n.devs == nil {
-			n.devs = make(map[int32]*Device)
-		}
-		n.devs[ifindex] = d
+		n.own(ifindex, d)
 	}
 	s := &Stay{Device: d, Netns: n, Ifindex: ifindex, From: t, Arrived: how}
 	d.Stays = append(d.Stays, s)
@@ -132,10 +129,7 @@ func (a *Analyzer) device(e *event.Event, n *Netns) *Device {
 	a.describe(d, e)
 	if s := d.At(); s != nil && s.Ifindex == 0 && e.Ifindex != 0 && (n == nil || s.Netns.canon() == n) {
 		s.Ifindex = e.Ifindex
-		if s.Netns.canon().devs == nil {
-			s.Netns.canon().devs = make(map[int32]*Device)
-		}
-		s.Netns.canon().devs[e.Ifindex] = d
+		s.Netns.canon().own(e.Ifindex, d)
 	}
 	d.rename(e.Name)
 	return d

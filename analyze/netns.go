@@ -29,6 +29,14 @@ func (n *Netns) sawTask(pid uint32, comm string) {
 	n.tasks[pid] = comm
 }
 
+// own notes that d has number ifindex in n.
+func (n *Netns) own(ifindex int32, d *Device) {
+	if n.devs == nil {
+		n.devs = make(map[int32]*Device)
+	}
+	n.devs[ifindex] = d
+}
+
 // canon returns the life that n turned out to be.
 func (n *Netns) canon() *Netns {
 	for n != nil && n.into != nil {
@@ -38,7 +46,7 @@ func (n *Netns) canon() *Netns {
 }
 
 func (a *Analyzer) newNetns(t uint64) *Netns {
-	n := &Netns{Origin: Inferred, firstSeen: t, devs: make(map[int32]*Device)}
+	n := &Netns{Origin: Inferred, firstSeen: t}
 	a.nets.all = append(a.nets.all, n)
 	return n
 }
@@ -183,7 +191,7 @@ func (a *Analyzer) merge(dst, src *Netns) {
 	dst.firstSeen = min(dst.firstSeen, src.firstSeen)
 	for i, d := range src.devs {
 		if dst.devs[i] == nil {
-			dst.devs[i] = d
+			dst.own(i, d)
 		}
 	}
 	for pid, comm := range src.tasks {

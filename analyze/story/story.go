@@ -295,3 +295,12 @@ func (s *Story) End(states ...event.NetnsState) {
 	})
 	s.HandleEnd(&event.End{Time: s.Tick(), Reason: "command"})
 }
+
+// Gone is wiphy_unregister and the end of the radio.
+func (s *Story) Gone(p *Phy, n event.NetRef) {
+	e := p.into(event.Event{Kind: event.KindWiphyUnregister, Phase: event.PhaseEnter, Net: n})
+	s.Send(e)
+	e.Phase = event.PhaseExit
+	s.Send(e)
+	s.Send(p.into(event.Event{Kind: event.KindWiphyFree}))
+}
