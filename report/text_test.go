@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package report_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/nstrace/nstrace/analyze"
+	"github.com/nstrace/nstrace/analyze/story"
+	"github.com/nstrace/nstrace/event"
+	"github.com/nstrace/nstrace/report"
+)
+
+// evil is what a user program would choose.
+const evil = "x\x1b[2J\n\u202e\"<b>\xff"
+
+// hostile is a recording in which every string a user can choose is hostile.
+func hostile() *analyze.Model {
+	a := analyze.New()
+	s := story.Blank(a)
+	s.HandleRecording(&event.Recording{
+		Host: evil, Kernel: evil, Arch: evil, Command: []string{"nstrace", "record", "--", evil}, Began: s.T, Delivery: evil,
+	})
+	home := story.State(story.Initial)
+	home.Names = []string{evil}
+	home.Holders = []event.Holder{{Kind: evil, Comm: evil, Path: evil}, {Kind: "task", PID: 3, Comm: evil}}
+	s.Snapshot(false, home)
+	s.HandleSnapshot(&event.Snapshot{Begin: s.T, Finish: s.T, Errors: []string{evil}})
+	n := event.NetRef{Ptr: 0xffff1000, Cookie: 7, Inum: 4026532100}
+	p := &story.Phy{Ptr: 0xaa, Index: 0, Name: evil}
+	d := story.Netdev{Ptr: 0xdd, Net: story.Initial, Ifindex: 3, Name: evil, Kind: evil, Phy: p}
+	s.By(9, evil).Setup(n)
+	s.Name(n, evil, true)
+	s.Radio(p, story.Initial, d)
+	s.Move(d, n, story.Outcome{Errno: 22})
+	s.Switch(p, story.Initial, n, story.Outcome{}, func() { d = s.Move(d, n, story.Outcome{Name: evil + "2"}) })
+	base := uint64(0)
+	s.Received(d, 3, &base)
+	s.Name(n, evil, false)
+	s.Send(event.Event{Kind: event.KindRegisterPernet, Phase: event.PhaseExit, Ops: 1, Fn: 2, Ret: 12})
+	s.HandleSymbol(&event.Symbol{Time: s.T, Addr: 1, Name: evil, Module: evil})
+	s.HandleSymbol(&event.Symbol{Time: s.T, Addr: 2, Name: evil, Module: evil})
+	s.HandleDamage(&event.Damage{Time: s.T, Length: 1, Reason: evil})
+	s.HandleLoss(&event.Loss{Ring: evil, To: s.T, Count: 1})
+	other := story.State(n)
+	other.Names = []string{evil + "other"}
+	s.Snapshot(true, story.State(story.Initial, event.Link{Ifindex: 44, Name: evil, Wiphy: -1}), other)
+	s.HandleLedger(&event.Ledger{
+		Time: s.T,
+		Probes: []event.ProbeLedger{
+			{Name: evil, Function: evil, Module: evil, Hook: evil, Status: event.StatusFailed, Reason: evil, Loses: evil},
+			{Name: evil, Function: evil, Hook: evil, Status: event.StatusAttached},
+			{Name: "x", Status: event.Status(evil)},
+		},
+		Rings: []event.RingLedger{{Name: evil, Lost: 7}},
+	})
+	s.HandleEnd(&event.End{Time: s.Tick(), Reason: evil, Error: evil})
+	return a.Model()
+}
+
+func TestHostileStrings(t *testing.T) {
+	m := hostile()
+	for _, o := range []report.Options{{}, {Netns: m.Namespaces}} {
+		var b bytes.Buffer
+		if err := report.Text(&b, m, o); err != nil {
+			t.Fatal(err)
+		}
+		for i, line := range strings.Split(b.String(), "\n") {
+			if strings.ContainsFunc(line, func(r rune) bool { return r == unicode.ReplacementChar || !unicode.IsGraphic(r) }) {
+				t.Errorf("line %d isn't safe to print: %q", i+1, line)
+			}
+		}
+	}
+	_, err := report.Select(m, evil+"?")
+	if err == nil || strings.Contains(err.Error(), "\x1b") {
+		t.Errorf("the error isn't safe to print: %q", err)
+	}
+}
+
+func TestHostileJSON(t *testing.T) {
+	var b bytes.Buffer
+	if err := report.JSON(&b, hostile(), report.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	var back map[string]any
+	if err := json.Unmarshal(b.Bytes(), &back); err != nil {
+		t.Fatal(err)
+	}
+	if bytes.ContainsAny(b.Bytes(), "\x1b<>") {
+		t.Error("the JSON holds characters that a terminal or a browser would act on")
+	}
+}
+
+// An array of the schema is never null, whatever is missing.
+func TestEmptyJSON(t *testing.T) {
+	var b bytes.Buffer
+	if err := report.JSON(&b, analyze.New().Model(), report.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	var back map[string]any
+	if err := json.Unmarshal(b.Bytes(), &back); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"namespaces", "wiphys", "moves", "pernet", "findings", "verdict"} {
+		if _, ok := back[key].([]any); !ok {
+			t.Errorf("%s is %v", key, back[key])
+		}
+	}
+	if err := report.Text(io.Discard, analyze.New().Model(), report.Options{}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFormat(t *testing.T) {
+	if err := report.Write(io.Discard, demo(), "html", report.Options{}); !errors.Is(err, report.ErrFormat) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestVerdictComesFirst(t *testing.T) {
+	a := analyze.New()
+	s := story.New(a)
+	s.HandleLoss(&event.Loss{Ring: "lifecycle", CPU: 1, From: s.T, To: s.Tick(), Count: 12})
+	s.End()
+	var b bytes.Buffer
+	if err := report.Text(&b, a.Model(), report.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	text := b.String()
+	lost, findings := strings.Index(text, "12 lifecycle events lost on CPU 1"), strings.Index(text, "FINDINGS")
+	if lost < 0 || findings < lost || strings.Contains(text, "Nothing is known to be missing") {
+		t.Errorf("the loss isn't told first:\n%s", text)
+	}
+}
+
+func TestUnknownIsNamed(t *testing.T) {
+	a := analyze.New()
+	s := story.New(a)
+	s.HandleLedger(&event.Ledger{Probes: []event.ProbeLedger{{Name: "free_net", Hook: "fentry", Status: event.StatusAttached}}})
+	s.Snapshot(true, story.State(story.Initial))
+	s.HandleEnd(&event.End{Time: s.Tick()})
+	var b bytes.Buffer
+	if err := report.Text(&b, a.Model(), report.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(b.String(), "Nothing is known to be missing from this recording; whether the kernel skipped any call is unknown\n  for free_net.") {
+		t.Errorf("got\n%s", b.String())
+	}
+}
+
+// many is a recording of many short lives.
+func many(n int) *analyze.Model {
+	a := analyze.New()
+	s := story.New(a)
+	for i := range n {
+		ref := event.NetRef{Ptr: 0xffff0000 + uint64(i%50)<<12, Cookie: uint64(100 + i), Inum: 4026533000 + uint32(i%50)}
+		s.By(uint32(1000+i%30000), "ip").Setup(ref)
+		s.Name(ref, fmt.Sprint("n", i), true)
+		s.Name(ref, fmt.Sprint("n", i), false)
+		s.Cleanup(ref, nil)
+	}
+	s.End()
+	return a.Model()
+}
+
+func BenchmarkReport(b *testing.B) {
+	for b.Loop() {
+		m := many(1000) // 8,000 events
+		if err := report.Text(io.Discard, m, report.Options{}); err != nil {
+			b.Fatal(err)
+		}
+		if err := report.JSON(io.Discard, m, report.Options{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
