@@ -32,17 +32,17 @@ type Reader struct {
 	size  int64
 	close io.Closer
 
-	id       fileID
-	head     head
-	blocks   []block
-	damage   []span
-	last     uint64 // the last time of all blocks
-	end      *ending
-	tail     *event.Damage // no end: what the file ends with
-	maps     fieldMaps
-	dec      *zstd.Decoder
-	stored   []byte   // the stored payload being read
-	free     [][]byte // raw payloads of closed blocks
+	id     fileID
+	head   head
+	blocks []block
+	damage []span
+	last   uint64 // the last time of all blocks
+	end    *ending
+	tail   *event.Damage // no end: what the file ends with
+	maps   fieldMaps
+	dec    *zstd.Decoder
+	stored []byte   // the stored payload being read
+	free   [][]byte // raw payloads of closed blocks
 }
 
 // fieldMaps relate the columns of the file to this package's.
