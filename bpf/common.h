@@ -44,8 +44,15 @@ struct {
 /* How much may wait in a ring before its reader is woken: see wake_flags. */
 const volatile __u64 wake_bytes = 1 << 20;
 
-/* Offset of struct wiphy in cfg80211_registered_device where no BTF tells. */
+/*
+ * Where cfg80211_registered_device has its struct wiphy and its wiphy_idx. Not
+ * left to CO-RE: a compiler may hoist the relocated constant out of the test
+ * whether there is such a type, and then the program can't be loaded where the
+ * module is missing or has no BTF.
+ */
+const volatile bool rdev_known = false;
 const volatile __u32 rdev_wiphy_offset = 0;
+const volatile __u32 rdev_wiphy_idx_offset = 0;
 
 /*
  * How many arguments the functions take whose number differs from kernel to
@@ -54,23 +61,25 @@ const volatile __u32 rdev_wiphy_offset = 0;
 const volatile __u32 setup_net_args = 1;
 const volatile __u32 netdev_move_args = 4;
 
+/*
+ * In assembly, because a compiler would join the branches into one load from
+ * ctx plus something, and the verifier wants a constant offset.
+ */
 static __always_inline long fexit_ret(unsigned long long *ctx, __u32 args)
 {
-	switch (args) {
-	case 1:
-		return ctx[1];
-	case 2:
-		return ctx[2];
-	case 3:
-		return ctx[3];
-	case 4:
-		return ctx[4];
-	case 5:
-		return ctx[5];
-	case 6:
-		return ctx[6];
-	}
-	return 0;
+	long ret = 0;
+
+	if (args == 1)
+		asm volatile("%0 = *(u64 *)(%1 + 8)" : "=r"(ret) : "r"(ctx));
+	else if (args == 2)
+		asm volatile("%0 = *(u64 *)(%1 + 16)" : "=r"(ret) : "r"(ctx));
+	else if (args == 3)
+		asm volatile("%0 = *(u64 *)(%1 + 24)" : "=r"(ret) : "r"(ctx));
+	else if (args == 4)
+		asm volatile("%0 = *(u64 *)(%1 + 32)" : "=r"(ret) : "r"(ctx));
+	else if (args == 5)
+		asm volatile("%0 = *(u64 *)(%1 + 40)" : "=r"(ret) : "r"(ctx));
+	return ret;
 }
 
 /*

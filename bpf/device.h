@@ -24,15 +24,15 @@ static __always_inline void read_wiphy_name(char *to, struct wiphy *wiphy)
 
 static __always_inline void read_wiphy(struct nst_event *e, struct wiphy *wiphy)
 {
-	struct cfg80211_registered_device *rdev = NULL;
-
 	e->wiphy = (__u64)wiphy;
 	if (!wiphy)
 		return;
 	read_wiphy_name(e->wiphy_name, wiphy);
-	if (bpf_core_field_exists(rdev->wiphy_idx)) {
-		rdev = (void *)wiphy - bpf_core_field_offset(rdev->wiphy);
-		e->wiphy_index = BPF_CORE_READ(rdev, wiphy_idx);
+	if (rdev_known) {
+		void *rdev = (void *)wiphy - rdev_wiphy_offset;
+
+		bpf_probe_read_kernel(&e->wiphy_index, sizeof(e->wiphy_index),
+				      rdev + rdev_wiphy_idx_offset);
 	}
 }
 

@@ -37,14 +37,32 @@ struct pt_regs;
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
+typedef struct {
+	int counter;
+} atomic_t;
+typedef struct {
+	atomic_t refs;
+} refcount_t;
+
 struct ns_common {
 	unsigned int inum;
+	refcount_t count;
+};
+
+/* From 6.18 on namespaces of all types count their references alike. */
+struct ns_common___ref {
+	refcount_t __ns_ref;
 };
 
 /* include/net/net_namespace.h */
 struct net {
 	struct ns_common ns;
 	__u64 net_cookie;
+};
+
+/* Before 5.12 the reference count was struct net's own. */
+struct net___count {
+	refcount_t count;
 };
 
 /* Before 5.12 the cookie was handed out on demand, with an atomic exchange. */
@@ -90,13 +108,14 @@ struct pcpu_sw_netstats___bare {
 	__u64 rx_bytes;
 };
 
+enum nl80211_iftype { NL80211_IFTYPE_UNSPECIFIED }; /* include/uapi/linux/nl80211.h */
 struct wiphy;
 struct net_device;
 
 /* include/net/cfg80211.h */
 struct wireless_dev {
 	struct wiphy *wiphy;
-	unsigned int iftype;
+	enum nl80211_iftype iftype;
 	struct net_device *netdev;
 };
 
@@ -126,12 +145,6 @@ struct wiphy {
 struct sk_buff {
 	unsigned int len;
 	unsigned char *data;
-};
-
-/* net/wireless/core.h, in the BTF of the module */
-struct cfg80211_registered_device {
-	int wiphy_idx;
-	struct wiphy wiphy;
 };
 
 /* include/net/mac80211.h and net/mac80211/ieee80211_i.h, in the BTF of the module */

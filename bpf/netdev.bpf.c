@@ -18,17 +18,18 @@ static __always_inline int netdev_register_enter(struct net_device *dev)
 static __always_inline int netdev_register_exit(long ret)
 {
 	struct call *call = running(NST_NETDEV_REGISTER);
-	struct nst_event *e = event_begin(NST_NETDEV_REGISTER, NST_EXIT, call);
 	struct call *if_add = running(NST_IF_ADD);
+	struct nst_event *e;
 
+	if (if_add && call)
+		if_add->object = call->object;
+	e = event_begin(NST_NETDEV_REGISTER, NST_EXIT, call);
 	if (e) {
 		e->ret = errno_of(ret);
 		if (call)
 			read_netdev(e, (struct net_device *)call->object);
 		event_send(e);
 	}
-	if (if_add && call)
-		if_add->object = call->object;
 	call_end(NST_NETDEV_REGISTER);
 	return 0;
 }

@@ -63,18 +63,30 @@ int BPF_KRETPROBE(setup_net_kretprobe, long ret)
 	return setup_net_exit(ret);
 }
 
-/* __put_net(net): the last reference is gone, clean-up is queued. */
+/*
+ * __put_net(net): the last reference is gone, clean-up is queued. Compilers like
+ * to inline it into netns_put(ns), by which open files and mounts drop theirs, so
+ * that is looked at as well: did it leave a reference?
+ */
 
-static __always_inline int put_net_enter(struct net *net)
+static __always_inline void put_net_send(struct net *net)
 {
-	struct nst_event *e;
+	struct nst_event *e = event_begin(NST_PUT_NET, NST_INSTANT, NULL);
 
-	count_hit(NST_PUT_NET);
-	e = event_begin(NST_PUT_NET, NST_INSTANT, NULL);
 	if (e) {
 		read_net(&e->net, net);
 		event_send(e);
 	}
+}
+
+static __always_inline int put_net_enter(struct net *net)
+{
+	struct call *netns_put = running(NST_NETNS_PUT);
+
+	count_hit(NST_PUT_NET);
+	if (netns_put)
+		netns_put->object = 0; /* it needn't look any more */
+	put_net_send(net);
 	return 0;
 }
 
@@ -88,6 +100,73 @@ SEC("kprobe/__put_net")
 int BPF_KPROBE(put_net_kprobe, struct net *net)
 {
 	return put_net_enter(net);
+}
+
+/* How many references a namespace has; -1 if this kernel hides it. */
+static __always_inline int net_references(struct net *net)
+{
+	struct ns_common___ref *ref = (void *)&net->ns;
+	struct net___count *own = (void *)net;
+
+	if (bpf_core_field_exists(ref->__ns_ref))
+		return BPF_CORE_READ(ref, __ns_ref.refs.counter);
+	if (bpf_core_field_exists(net->ns.count))
+		return BPF_CORE_READ(net, ns.count.refs.counter);
+	if (bpf_core_field_exists(own->count))
+		return BPF_CORE_READ(own, count.refs.counter);
+	return -1;
+}
+
+static __always_inline int netns_put_enter(struct ns_common *ns)
+{
+	struct net *net = (void *)ns - bpf_core_field_offset(struct net, ns);
+	struct call call = {};
+
+	/* Only a drop from one reference can be the last, or a race with it. */
+	if (net_references(net) > 2)
+		return 0;
+	count_hit(NST_NETNS_PUT);
+	call.object = (__u64)net;
+	call_begin(NST_NETNS_PUT, &call);
+	return 0;
+}
+
+static __always_inline int netns_put_exit(void)
+{
+	struct call *call = running(NST_NETNS_PUT);
+	struct net *net;
+
+	if (!call)
+		return 0;
+	net = (struct net *)call->object;
+	if (net && net_references(net) == 0)
+		put_net_send(net);
+	call_end(NST_NETNS_PUT);
+	return 0;
+}
+
+SEC("fentry/netns_put")
+int BPF_PROG(netns_put_fentry, struct ns_common *ns)
+{
+	return netns_put_enter(ns);
+}
+
+SEC("fexit/netns_put")
+int netns_put_fexit(unsigned long long *ctx)
+{
+	return netns_put_exit();
+}
+
+SEC("kprobe/netns_put")
+int BPF_KPROBE(netns_put_kprobe, struct ns_common *ns)
+{
+	return netns_put_enter(ns);
+}
+
+SEC("kretprobe/netns_put")
+int netns_put_kretprobe(struct pt_regs *ctx)
+{
+	return netns_put_exit();
 }
 
 /* cleanup_net(work): tears down all namespaces that were put by now. */

@@ -30,6 +30,7 @@ enum nst_kind {
 	/* Probes that send no lifecycle record, but are counted like the others. */
 	NST_OPS_INIT = 32,
 	NST_DELIVER_SKB = 33,
+	NST_NETNS_PUT = 34,
 
 	NST_KINDS = 64,
 };

@@ -6,11 +6,11 @@
 #include "common.h"
 #include "device.h"
 
+struct cfg80211_registered_device; /* net/wireless/core.h */
+
 static __always_inline struct wiphy *rdev_wiphy(struct cfg80211_registered_device *rdev)
 {
-	if (bpf_core_field_exists(rdev->wiphy))
-		return (void *)rdev + bpf_core_field_offset(rdev->wiphy);
-	return rdev_wiphy_offset ? (void *)rdev + rdev_wiphy_offset : NULL;
+	return rdev_known ? (void *)rdev + rdev_wiphy_offset : NULL;
 }
 
 static __always_inline int wiphy_instant(__u32 kind, struct wiphy *wiphy)
@@ -194,8 +194,10 @@ static __always_inline int wiphy_rename_enter(struct cfg80211_registered_device 
 
 	count_hit(NST_WIPHY_RENAME);
 	call.object = (__u64)wiphy;
-	read_net(&call.net, BPF_CORE_READ(wiphy, _net.net));
-	read_wiphy_name(call.name, wiphy);
+	if (wiphy) {
+		read_net(&call.net, BPF_CORE_READ(wiphy, _net.net));
+		read_wiphy_name(call.name, wiphy);
+	}
 	call.arg = (__u64)new_name;
 	call_begin(NST_WIPHY_RENAME, &call);
 	return 0;
@@ -278,14 +280,12 @@ int BPF_KRETPROBE(wiphy_switch_kretprobe, long ret)
  * leaves it in this call's object.
  */
 
-static __always_inline int if_add_enter(struct ieee80211_local *local, const char *name,
-					struct wireless_dev **new_wdev, __u32 type)
+static __always_inline int if_add_enter(struct ieee80211_local *local, const char *name, __u32 type)
 {
 	struct call call = {};
 
 	count_hit(NST_IF_ADD);
 	bpf_probe_read_kernel_str(call.name, sizeof(call.name), name);
-	call.arg = (__u64)new_wdev;
 	call.count = type;
 	if (bpf_core_field_exists(local->hw.wiphy))
 		call.net2.ptr = (__u64)BPF_CORE_READ(local, hw.wiphy);
@@ -297,7 +297,6 @@ static __always_inline int if_add_exit(long ret)
 {
 	struct call *call = running(NST_IF_ADD);
 	struct nst_event *e = event_begin(NST_IF_ADD, NST_EXIT, call);
-	struct wireless_dev *wdev = NULL;
 	struct wiphy *wiphy;
 
 	if (!e)
@@ -310,10 +309,6 @@ static __always_inline int if_add_exit(long ret)
 		wiphy = (struct wiphy *)call->net2.ptr;
 		if (!e->ret && call->object)
 			read_netdev(e, (struct net_device *)call->object);
-		if (!e->ret && call->arg)
-			bpf_probe_read_kernel(&wdev, sizeof(wdev), (void *)call->arg);
-		if (!wiphy && wdev)
-			wiphy = BPF_CORE_READ(wdev, wiphy);
 		if (wiphy) {
 			read_wiphy(e, wiphy);
 			if (!e->net.ptr)
@@ -328,9 +323,9 @@ out:
 
 SEC("fentry/ieee80211_if_add")
 int BPF_PROG(if_add_fentry, struct ieee80211_local *local, const char *name,
-	     unsigned char name_assign_type, struct wireless_dev **new_wdev, unsigned int type)
+	     unsigned char name_assign_type, void *new_wdev, unsigned int type)
 {
-	return if_add_enter(local, name, new_wdev, type);
+	return if_add_enter(local, name, type);
 }
 
 SEC("fexit/ieee80211_if_add")
@@ -342,9 +337,9 @@ int BPF_PROG(if_add_fexit, void *local, const char *name, unsigned char name_ass
 
 SEC("kprobe/ieee80211_if_add")
 int BPF_KPROBE(if_add_kprobe, struct ieee80211_local *local, const char *name,
-	       unsigned char name_assign_type, struct wireless_dev **new_wdev, unsigned int type)
+	       unsigned char name_assign_type, void *new_wdev, unsigned int type)
 {
-	return if_add_enter(local, name, new_wdev, type);
+	return if_add_enter(local, name, type);
 }
 
 SEC("kretprobe/ieee80211_if_add")

@@ -14,9 +14,9 @@ import (
 // attached is a probe that was planned, and what became of it.
 type attached struct {
 	choice
-	ledger                event.ProbeLedger
-	entry, exit           *ebpf.Program
-	entryLink, exitLink   link.Link
+	ledger              event.ProbeLedger
+	entry, exit         *ebpf.Program
+	entryLink, exitLink link.Link
 	// linkMissed is what links that are closed by now had missed.
 	linkMissed uint64
 }

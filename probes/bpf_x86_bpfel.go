@@ -162,6 +162,7 @@ const (
 	bpfNstKindNST_NETDEV_RENAME     bpfNstKind = 18
 	bpfNstKindNST_OPS_INIT          bpfNstKind = 32
 	bpfNstKindNST_DELIVER_SKB       bpfNstKind = 33
+	bpfNstKindNST_NETNS_PUT         bpfNstKind = 34
 	bpfNstKindNST_KINDS             bpfNstKind = 64
 )
 
@@ -244,6 +245,10 @@ const (
 	bpfProgNetdevRenameKretprobe     = "netdev_rename_kretprobe"
 	bpfProgNetdevUnregisterFentry    = "netdev_unregister_fentry"
 	bpfProgNetdevUnregisterKprobe    = "netdev_unregister_kprobe"
+	bpfProgNetnsPutFentry            = "netns_put_fentry"
+	bpfProgNetnsPutFexit             = "netns_put_fexit"
+	bpfProgNetnsPutKprobe            = "netns_put_kprobe"
+	bpfProgNetnsPutKretprobe         = "netns_put_kretprobe"
 	bpfProgOpsInitFentry             = "ops_init_fentry"
 	bpfProgOpsInitKprobe             = "ops_init_kprobe"
 	bpfProgPutNetFentry              = "put_net_fentry"
@@ -286,6 +291,8 @@ const (
 	bpfVarNetdevMoveArgs             = "netdev_move_args"
 	bpfVarPerCpuOffset               = "per_cpu_offset"
 	bpfVarPossibleCpus               = "possible_cpus"
+	bpfVarRdevKnown                  = "rdev_known"
+	bpfVarRdevWiphyIdxOffset         = "rdev_wiphy_idx_offset"
 	bpfVarRdevWiphyOffset            = "rdev_wiphy_offset"
 	bpfVarRecordPackets              = "record_packets"
 	bpfVarSetupNetArgs               = "setup_net_args"
@@ -370,6 +377,10 @@ type bpfProgramSpecs struct {
 	NetdevRenameKretprobe     *ebpf.ProgramSpec `ebpf:"netdev_rename_kretprobe"`
 	NetdevUnregisterFentry    *ebpf.ProgramSpec `ebpf:"netdev_unregister_fentry"`
 	NetdevUnregisterKprobe    *ebpf.ProgramSpec `ebpf:"netdev_unregister_kprobe"`
+	NetnsPutFentry            *ebpf.ProgramSpec `ebpf:"netns_put_fentry"`
+	NetnsPutFexit             *ebpf.ProgramSpec `ebpf:"netns_put_fexit"`
+	NetnsPutKprobe            *ebpf.ProgramSpec `ebpf:"netns_put_kprobe"`
+	NetnsPutKretprobe         *ebpf.ProgramSpec `ebpf:"netns_put_kretprobe"`
 	OpsInitFentry             *ebpf.ProgramSpec `ebpf:"ops_init_fentry"`
 	OpsInitKprobe             *ebpf.ProgramSpec `ebpf:"ops_init_kprobe"`
 	PutNetFentry              *ebpf.ProgramSpec `ebpf:"put_net_fentry"`
@@ -428,22 +439,24 @@ type bpfMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfVariableSpecs struct {
-	HaveFetch       *ebpf.VariableSpec `ebpf:"have_fetch"`
-	NetdevMoveArgs  *ebpf.VariableSpec `ebpf:"netdev_move_args"`
-	PerCpuOffset    *ebpf.VariableSpec `ebpf:"per_cpu_offset"`
-	PossibleCpus    *ebpf.VariableSpec `ebpf:"possible_cpus"`
-	RdevWiphyOffset *ebpf.VariableSpec `ebpf:"rdev_wiphy_offset"`
-	RecordPackets   *ebpf.VariableSpec `ebpf:"record_packets"`
-	SetupNetArgs    *ebpf.VariableSpec `ebpf:"setup_net_args"`
-	UnusedNstDrop   *ebpf.VariableSpec `ebpf:"unused_nst_drop"`
-	UnusedNstEvent  *ebpf.VariableSpec `ebpf:"unused_nst_event"`
-	UnusedNstFlag   *ebpf.VariableSpec `ebpf:"unused_nst_flag"`
-	UnusedNstKind   *ebpf.VariableSpec `ebpf:"unused_nst_kind"`
-	UnusedNstPacket *ebpf.VariableSpec `ebpf:"unused_nst_packet"`
-	UnusedNstPath   *ebpf.VariableSpec `ebpf:"unused_nst_path"`
-	UnusedNstPhase  *ebpf.VariableSpec `ebpf:"unused_nst_phase"`
-	UnusedNstRing   *ebpf.VariableSpec `ebpf:"unused_nst_ring"`
-	WakeBytes       *ebpf.VariableSpec `ebpf:"wake_bytes"`
+	HaveFetch          *ebpf.VariableSpec `ebpf:"have_fetch"`
+	NetdevMoveArgs     *ebpf.VariableSpec `ebpf:"netdev_move_args"`
+	PerCpuOffset       *ebpf.VariableSpec `ebpf:"per_cpu_offset"`
+	PossibleCpus       *ebpf.VariableSpec `ebpf:"possible_cpus"`
+	RdevKnown          *ebpf.VariableSpec `ebpf:"rdev_known"`
+	RdevWiphyIdxOffset *ebpf.VariableSpec `ebpf:"rdev_wiphy_idx_offset"`
+	RdevWiphyOffset    *ebpf.VariableSpec `ebpf:"rdev_wiphy_offset"`
+	RecordPackets      *ebpf.VariableSpec `ebpf:"record_packets"`
+	SetupNetArgs       *ebpf.VariableSpec `ebpf:"setup_net_args"`
+	UnusedNstDrop      *ebpf.VariableSpec `ebpf:"unused_nst_drop"`
+	UnusedNstEvent     *ebpf.VariableSpec `ebpf:"unused_nst_event"`
+	UnusedNstFlag      *ebpf.VariableSpec `ebpf:"unused_nst_flag"`
+	UnusedNstKind      *ebpf.VariableSpec `ebpf:"unused_nst_kind"`
+	UnusedNstPacket    *ebpf.VariableSpec `ebpf:"unused_nst_packet"`
+	UnusedNstPath      *ebpf.VariableSpec `ebpf:"unused_nst_path"`
+	UnusedNstPhase     *ebpf.VariableSpec `ebpf:"unused_nst_phase"`
+	UnusedNstRing      *ebpf.VariableSpec `ebpf:"unused_nst_ring"`
+	WakeBytes          *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -493,22 +506,24 @@ func (m *bpfMaps) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfVariables struct {
-	HaveFetch       *ebpf.Variable `ebpf:"have_fetch"`
-	NetdevMoveArgs  *ebpf.Variable `ebpf:"netdev_move_args"`
-	PerCpuOffset    *ebpf.Variable `ebpf:"per_cpu_offset"`
-	PossibleCpus    *ebpf.Variable `ebpf:"possible_cpus"`
-	RdevWiphyOffset *ebpf.Variable `ebpf:"rdev_wiphy_offset"`
-	RecordPackets   *ebpf.Variable `ebpf:"record_packets"`
-	SetupNetArgs    *ebpf.Variable `ebpf:"setup_net_args"`
-	UnusedNstDrop   *ebpf.Variable `ebpf:"unused_nst_drop"`
-	UnusedNstEvent  *ebpf.Variable `ebpf:"unused_nst_event"`
-	UnusedNstFlag   *ebpf.Variable `ebpf:"unused_nst_flag"`
-	UnusedNstKind   *ebpf.Variable `ebpf:"unused_nst_kind"`
-	UnusedNstPacket *ebpf.Variable `ebpf:"unused_nst_packet"`
-	UnusedNstPath   *ebpf.Variable `ebpf:"unused_nst_path"`
-	UnusedNstPhase  *ebpf.Variable `ebpf:"unused_nst_phase"`
-	UnusedNstRing   *ebpf.Variable `ebpf:"unused_nst_ring"`
-	WakeBytes       *ebpf.Variable `ebpf:"wake_bytes"`
+	HaveFetch          *ebpf.Variable `ebpf:"have_fetch"`
+	NetdevMoveArgs     *ebpf.Variable `ebpf:"netdev_move_args"`
+	PerCpuOffset       *ebpf.Variable `ebpf:"per_cpu_offset"`
+	PossibleCpus       *ebpf.Variable `ebpf:"possible_cpus"`
+	RdevKnown          *ebpf.Variable `ebpf:"rdev_known"`
+	RdevWiphyIdxOffset *ebpf.Variable `ebpf:"rdev_wiphy_idx_offset"`
+	RdevWiphyOffset    *ebpf.Variable `ebpf:"rdev_wiphy_offset"`
+	RecordPackets      *ebpf.Variable `ebpf:"record_packets"`
+	SetupNetArgs       *ebpf.Variable `ebpf:"setup_net_args"`
+	UnusedNstDrop      *ebpf.Variable `ebpf:"unused_nst_drop"`
+	UnusedNstEvent     *ebpf.Variable `ebpf:"unused_nst_event"`
+	UnusedNstFlag      *ebpf.Variable `ebpf:"unused_nst_flag"`
+	UnusedNstKind      *ebpf.Variable `ebpf:"unused_nst_kind"`
+	UnusedNstPacket    *ebpf.Variable `ebpf:"unused_nst_packet"`
+	UnusedNstPath      *ebpf.Variable `ebpf:"unused_nst_path"`
+	UnusedNstPhase     *ebpf.Variable `ebpf:"unused_nst_phase"`
+	UnusedNstRing      *ebpf.Variable `ebpf:"unused_nst_ring"`
+	WakeBytes          *ebpf.Variable `ebpf:"wake_bytes"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.
@@ -543,6 +558,10 @@ type bpfPrograms struct {
 	NetdevRenameKretprobe     *ebpf.Program `ebpf:"netdev_rename_kretprobe"`
 	NetdevUnregisterFentry    *ebpf.Program `ebpf:"netdev_unregister_fentry"`
 	NetdevUnregisterKprobe    *ebpf.Program `ebpf:"netdev_unregister_kprobe"`
+	NetnsPutFentry            *ebpf.Program `ebpf:"netns_put_fentry"`
+	NetnsPutFexit             *ebpf.Program `ebpf:"netns_put_fexit"`
+	NetnsPutKprobe            *ebpf.Program `ebpf:"netns_put_kprobe"`
+	NetnsPutKretprobe         *ebpf.Program `ebpf:"netns_put_kretprobe"`
 	OpsInitFentry             *ebpf.Program `ebpf:"ops_init_fentry"`
 	OpsInitKprobe             *ebpf.Program `ebpf:"ops_init_kprobe"`
 	PutNetFentry              *ebpf.Program `ebpf:"put_net_fentry"`
@@ -613,6 +632,10 @@ func (p *bpfPrograms) Close() error {
 		p.NetdevRenameKretprobe,
 		p.NetdevUnregisterFentry,
 		p.NetdevUnregisterKprobe,
+		p.NetnsPutFentry,
+		p.NetnsPutFexit,
+		p.NetnsPutKprobe,
+		p.NetnsPutKretprobe,
 		p.OpsInitFentry,
 		p.OpsInitKprobe,
 		p.PutNetFentry,

@@ -108,6 +108,24 @@ func compositeMembers(t btf.Type) ([]btf.Member, bool) {
 	return nil, false
 }
 
+// memberOffset returns where a struct of a module has a member, in bytes.
+func (k *kernel) memberOffset(module, name, member string) (uint32, error) {
+	spec, err := k.types.Module(module)
+	if err != nil {
+		return 0, fmt.Errorf("read the type information of %s: %w", module, err)
+	}
+	var s *btf.Struct
+	if err := spec.TypeByName(name, &s); err != nil {
+		return 0, fmt.Errorf("look up %s: %w", name, err)
+	}
+	for _, m := range s.Members {
+		if m.Name == member && m.BitfieldSize == 0 {
+			return m.Offset.Bytes(), nil
+		}
+	}
+	return 0, fmt.Errorf("%s has no member %s", name, member)
+}
+
 // args returns how many arguments a function takes by the kernel's BTF.
 func (k *kernel) args(function, module string) (int, error) {
 	spec, err := k.types.Kernel()

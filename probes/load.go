@@ -40,7 +40,9 @@ func newLoader(k *kernel, o Options) (*loader, error) {
 			bluntFetch(p.Instructions)
 		}
 	}
-	maps, err := ebpf.NewCollection(&ebpf.CollectionSpec{Maps: spec.Maps, Types: spec.Types, ByteOrder: spec.ByteOrder})
+	maps, err := ebpf.NewCollection(&ebpf.CollectionSpec{
+		Maps: spec.Maps, Variables: spec.Variables, Types: spec.Types, ByteOrder: spec.ByteOrder,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("create the maps: %w", err)
 	}
@@ -56,32 +58,40 @@ func (l *loader) setVariables(o Options) error {
 		}
 		return v.Set(value)
 	}
+	const rdev = "cfg80211_registered_device"
+	wiphy, werr := l.kernel.memberOffset("cfg80211", rdev, "wiphy")
+	index, ierr := l.kernel.memberOffset("cfg80211", rdev, "wiphy_idx")
 	err := errors.Join(
+		set("rdev_known", werr == nil && ierr == nil),
+		set("rdev_wiphy_offset", wiphy),
+		set("rdev_wiphy_idx_offset", index),
 		set("wake_bytes", uint64(o.LifecycleRing/4)),
 		set("per_cpu_offset", l.kernel.perCPUOffset),
 		set("possible_cpus", uint32(l.kernel.possibleCPUs)),
 		set("have_fetch", l.kernel.hasFetch),
 		set("record_packets", o.Delivery == DeliveryPackets),
 	)
+	return errors.Join(err, l.setArgs(set))
+}
+
+// setArgs tells the programs how many arguments a function takes on this kernel.
+// Without BTF for it there is no fexit either, and kretprobe doesn't need it.
+func (l *loader) setArgs(set func(string, any) error) error {
 	for i := range table {
 		p := &table[i]
-		if p.argsVariable == "" {
+		s, ok := l.kernel.function(p)
+		if p.argsVariable == "" || !ok {
 			continue
 		}
-		for _, name := range p.functions {
-			s, ok := l.kernel.functions[name]
-			if !ok {
-				continue
-			}
-			// Without BTF for it there is no fexit either, and kretprobe
-			// doesn't need the number.
-			if n, aerr := l.kernel.args(s.name, s.module); aerr == nil {
-				err = errors.Join(err, set(p.argsVariable, uint32(n)))
-			}
-			break
+		n, err := l.kernel.args(s.name, s.module)
+		if err != nil {
+			continue
+		}
+		if err := set(p.argsVariable, uint32(n)); err != nil {
+			return err
 		}
 	}
-	return err
+	return nil
 }
 
 // bluntFetch turns atomic adds that return the old value, which kernels before

@@ -63,13 +63,8 @@ func plan(k *kernel, mode Mode, delivery Delivery) []choice {
 
 func choose(k *kernel, p *probe, mode Mode) choice {
 	c := choice{probe: p}
-	for _, name := range p.functions {
-		if s, ok := k.functions[name]; ok {
-			c.function = s
-			break
-		}
-	}
-	if c.function.name == "" {
+	var ok bool
+	if c.function, ok = k.function(p); !ok {
 		c.reason = absence(p)
 		return c
 	}
@@ -82,6 +77,16 @@ func choose(k *kernel, p *probe, mode Mode) choice {
 		c.hooks = []string{hookFentry, hookKprobe}
 	}
 	return c
+}
+
+// function returns the best function that serves a probe on this kernel.
+func (k *kernel) function(p *probe) (symbol, bool) {
+	for _, name := range p.functions {
+		if s, ok := k.functions[name]; ok {
+			return s, true
+		}
+	}
+	return symbol{}, false
 }
 
 func absence(p *probe) string {

@@ -37,6 +37,7 @@ type Sink interface {
 	HandlePacket(*event.Packet)
 	HandleCount(*event.Count)
 	HandleLoss(*event.Loss)
+	HandleSymbol(*event.Symbol)
 }
 
 // Set is a set of attached probes. Its methods are for one goroutine, but for
@@ -47,6 +48,7 @@ type Set struct {
 	probes   []*attached
 	counters *counters
 	decoder  decoder
+	symbols  symbols
 	waiter   *waiter
 
 	lifecycle, packets       *ring
@@ -112,21 +114,20 @@ func (s *Set) open(o Options) (err error) {
 	}
 	s.lifecycleSeq.ring, s.packetsSeq.ring = s.lifecycle.name, s.packets.name
 	works := false
+	var failure string
 	for _, c := range plan(s.kernel, o.Mode, o.Delivery) {
 		a := s.attach(c)
 		s.probes = append(s.probes, a)
 		works = works || a.ledger.Status == event.StatusAttached
-	}
-	if works {
-		return nil
-	}
-	var reasons []error
-	for _, a := range s.probes {
-		if a.ledger.Status == event.StatusFailed {
-			reasons = append(reasons, fmt.Errorf("%s: %s", a.ledger.Name, a.ledger.Reason))
+		if failure == "" {
+			failure = a.ledger.Reason
 		}
 	}
-	return fmt.Errorf("no probe could be attached: %w", errors.Join(reasons...))
+	if !works {
+		return fmt.Errorf("none of %d probes could be attached; this kernel may lack kprobes and BPF trampolines, or lock them down. The first: %s: %s",
+			len(s.probes), s.probes[0].ledger.Name, failure)
+	}
+	return nil
 }
 
 // Wake makes a Wait in another goroutine return.
@@ -137,11 +138,11 @@ func (s *Set) Wake() { s.waiter.wake() }
 func (s *Set) Wait(d time.Duration) error { return s.waiter.wait(int(d.Milliseconds())) }
 
 // Read hands over what the rings hold.
-func (s *Set) Read(sink Sink) {
-	s.read(sink, false)
+func (s *Set) Read(sink Sink) error {
+	return s.read(sink, false)
 }
 
-func (s *Set) read(sink Sink, final bool) {
+func (s *Set) read(sink Sink, final bool) error {
 	s.lifecycleN += uint64(s.lifecycle.drain(func(record []byte) {
 		e, ok := s.decoder.lifecycle(record)
 		if !ok {
@@ -151,6 +152,7 @@ func (s *Set) read(sink Sink, final bool) {
 		if e.Kind == event.KindNetdevUnregister {
 			s.counters.gone[e.Dev] = true
 		}
+		s.symbols.mention(e)
 		sink.HandleEvent(e)
 	}))
 	s.packetsN += uint64(s.packets.drain(func(record []byte) {
@@ -161,6 +163,11 @@ func (s *Set) read(sink Sink, final bool) {
 	}))
 	s.lifecycleSeq.settle(final, sink.HandleLoss)
 	s.packetsSeq.settle(final, sink.HandleLoss)
+	now, err := bootTime()
+	if err == nil {
+		s.symbols.resolve(now, sink.HandleSymbol)
+	}
+	return err
 }
 
 // ReadCounts hands over what was delivered since the last time.
@@ -176,9 +183,7 @@ func (s *Set) ReadCounts(sink Sink) error {
 // included. The ledger is final afterwards.
 func (s *Set) Stop(sink Sink) error {
 	err := s.detach()
-	s.read(sink, true)
-	err = errors.Join(err, s.tails(sink))
-	return errors.Join(err, s.ReadCounts(sink))
+	return errors.Join(err, s.read(sink, true), s.tails(sink), s.ReadCounts(sink))
 }
 
 // tails compares the sequence numbers with what the kernel gave out.

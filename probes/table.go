@@ -47,6 +47,11 @@ var table = []probe{
 		loses:     "when the last reference to a namespace is dropped",
 	},
 	{
+		name: "netns_put", id: bpfNstKindNST_NETNS_PUT, programs: "netns_put",
+		functions: []string{"netns_put"}, returns: true,
+		loses: "when a file or a mount drops the last reference to a namespace",
+	},
+	{
 		name: "setup_net", id: bpfNstKindNST_SETUP_NET, programs: "setup_net",
 		functions: []string{"setup_net"}, returns: true, argsVariable: "setup_net_args",
 		loses: "the births of namespaces",

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/nstrace/nstrace/event"
+	"github.com/nstrace/nstrace/probes"
+	"github.com/nstrace/nstrace/record"
+)
+
+// defaultFile is what record writes and report reads when no file is named.
+const defaultFile = "nstrace.nst"
+
+func newRecord() *cobra.Command {
+	o := record.Options{Version: version(), CommandLine: os.Args}
+	cmd := &cobra.Command{
+		Use:   "record [flags] [-- COMMAND ARGS...]",
+		Short: "Record what happens, until Ctrl-C or until COMMAND ends",
+		Long: `Record attaches to the running kernel and writes what happens to a trace file. It
+ends with Ctrl-C, SIGTERM, --duration, or COMMAND, and then exits with COMMAND's
+status. It needs root. An existing trace file becomes FILE.old.
+
+A radio's functions are in the modules cfg80211 and mac80211. They must be loaded
+before the recording begins to be seen: with --load-modules, record loads them.
+
+  sudo nstrace record                                until Ctrl-C
+  sudo nstrace record --duration 30s -o quick.nst
+  sudo nstrace record -- iw phy phy0 set netns name blue
+  sudo nstrace record --ready-file /run/ready &      scripts: wait for the file`,
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	f := cmd.Flags()
+	f.StringVarP(&o.Output, "output", "o", defaultFile, "write the trace to `FILE`")
+	f.DurationVar(&o.Duration, "duration", 0, "end after this long (10s, 5m); 0 is no limit")
+	delivery := flagChoice(cmd, "delivery", "packets that Wi-Fi delivers: count (in the kernel), packets (also record each), off",
+		string(probes.DeliveryCount), string(probes.DeliveryPackets), string(probes.DeliveryOff))
+	attach := flagChoice(cmd, "attach", "hooks to use: auto (fentry, else kprobe), fentry, kprobe",
+		string(probes.ModeAuto), string(probes.ModeFentry), string(probes.ModeKprobe))
+	f.BoolVar(&o.LoadModules, "load-modules", false, "load cfg80211 and mac80211 first, to see radios from their birth")
+	f.StringVar(&o.ReadyFile, "ready-file", "", "create `FILE` once everything is attached")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if cmd.ArgsLenAtDash() != 0 && len(args) > 0 {
+			return usageError{fmt.Errorf("put -- before the command: nstrace record -- %s ...", args[0])}
+		}
+		if o.Duration < 0 {
+			return usageError{fmt.Errorf("--duration %s: must not be negative", o.Duration)}
+		}
+		o.Command = args
+		o.Probes = probes.Options{Mode: probes.Mode(attach.value), Delivery: probes.Delivery(delivery.value)}
+		return doRecord(o)
+	}
+	return cmd
+}
+
+func doRecord(o record.Options) error {
+	o.Warn = complain
+	if len(o.Command) == 0 && isTerminal(os.Stderr) {
+		o.Live = func(p record.Progress) {
+			fmt.Fprintf(os.Stderr, "\rrecording: %d events, %d packets delivered, %d lost, %s \x1b[K",
+				p.Events, p.Packets, p.Lost, size(p.Bytes))
+		}
+	}
+	ctx, cancel := interruptible()
+	defer cancel()
+	result, err := record.Run(ctx, o)
+	if o.Live != nil && result.Reason != "" {
+		fmt.Fprintln(os.Stderr)
+	}
+	if result.Reason != "" {
+		summarise(os.Stderr, &o, &result)
+	}
+	if err != nil {
+		return err
+	}
+	if result.ExitStatus != nil && *result.ExitStatus != 0 {
+		return exitStatus(*result.ExitStatus)
+	}
+	return nil
+}
+
+// interruptible returns a context that the first SIGINT or SIGTERM ends, with
+// the signal for its cause. A second one kills, in case the end takes too long.
+func interruptible() (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		s, ok := <-signals
+		if !ok {
+			return
+		}
+		signal.Stop(signals)
+		if s == syscall.SIGTERM {
+			cancel(errors.New(record.ReasonTerminated))
+		} else {
+			cancel(errors.New(record.ReasonInterrupt))
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(signals)
+		cancel(nil)
+	}
+}
+
+// summarise says on standard error what was recorded and what is missing.
+func summarise(w io.Writer, o *record.Options, r *record.Result) {
+	fmt.Fprintf(w, "nstrace: recorded %d events and %d delivered packets into %q (%s)\n",
+		r.Events, r.Packets, o.Output, size(r.Bytes))
+	for _, p := range r.Ledger.Probes {
+		if p.Status != event.StatusAttached {
+			fmt.Fprintf(w, "nstrace: probe %s %s: %s; not seen: %s\n", p.Name, p.Status, p.Reason, p.Loses)
+		}
+	}
+	if n := r.Lost + r.Ledger.Unwritten; n > 0 {
+		fmt.Fprintf(w, "nstrace: %d records were lost; the report says where\n", n)
+	}
+	if r.Ledger.FlowsDropped > 0 {
+		fmt.Fprintf(w, "nstrace: %d packets were not counted: too many interfaces at once\n", r.Ledger.FlowsDropped)
+	}
+}
+
+func size(bytes int64) string {
+	switch {
+	case bytes >= 10<<20:
+		return fmt.Sprintf("%d MiB", bytes>>20)
+	case bytes >= 10<<10:
+		return fmt.Sprintf("%d KiB", bytes>>10)
+	}
+	return fmt.Sprintf("%d bytes", bytes)
+}
+
+func isTerminal(f *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nstrace/nstrace/analyze"
+	"github.com/nstrace/nstrace/report"
+	"github.com/nstrace/nstrace/trace"
+)
+
+func newReport() *cobra.Command {
+	var selectors []string
+	var since, until string
+	cmd := &cobra.Command{
+		Use:   "report [FILE]",
+		Short: "Tell what a recording saw",
+		Long: `Report reads a trace file (nstrace.nst if none is named) and tells what happened:
+first what the recording may have missed, then what went wrong and what to do about
+it, then the namespaces, radios, moves and deliveries. It needs no privileges, and
+any machine will do.
+
+--ns restricts it to a namespace's life. A namespace is meant by
+  blue, init                     its name
+  4026532281, net:[4026532281]   its inum
+  cookie:4097                    its cookie
+  ns3                            its id in the report
+  pid:1234                       a process that made it or was in it
+  /run/netns/blue                a path
+  wlan0, phy0                    a device: every namespace it was in
+
+--since and --until take the time since the recording began (1.5s) or of day
+(2026-01-31T12:00:00Z).
+
+  nstrace report
+  nstrace report --ns sta old.nst
+  nstrace report --format json | jq '.moves[] | select(.errno != 0)'`,
+		Args:              usageArgs(cobra.MaximumNArgs(1)),
+		ValidArgsFunction: cobra.FixedCompletions([]string{"nst"}, cobra.ShellCompDirectiveFilterFileExt),
+	}
+	cmd.Flags().StringArrayVar(&selectors, "ns", nil, "tell of this namespace only (may be repeated)")
+	cmd.Flags().StringVar(&since, "since", "", "list events from this `TIME` on")
+	cmd.Flags().StringVar(&until, "until", "", "list events up to this `TIME`")
+	format := flagChoice(cmd, "format", "text or json", string(report.FormatText), string(report.FormatJSON))
+	cmd.RunE = func(_ *cobra.Command, args []string) error {
+		model, err := readModel(fileArgument(args))
+		if err != nil {
+			return err
+		}
+		o, err := reportOptions(model, selectors, since, until)
+		if err != nil {
+			return err
+		}
+		out := bufio.NewWriter(os.Stdout)
+		if err := report.Write(out, model, report.Format(format.value), o); err != nil {
+			return fmt.Errorf("write the report: %w", err)
+		}
+		if err := out.Flush(); err != nil {
+			return fmt.Errorf("write the report: %w", err)
+		}
+		return nil
+	}
+	return cmd
+}
+
+func fileArgument(args []string) string {
+	if len(args) == 0 {
+		return defaultFile
+	}
+	return args[0]
+}
+
+func readModel(path string) (*analyze.Model, error) {
+	r, err := trace.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	a := analyze.New()
+	if err := r.Replay(a, trace.ReplayOptions{}); err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	return a.Model(), nil
+}
+
+func reportOptions(m *analyze.Model, selectors []string, since, until string) (report.Options, error) {
+	var o report.Options
+	for _, s := range selectors {
+		found, err := report.Select(m, s)
+		if err != nil {
+			return o, err
+		}
+		o.Netns = append(o.Netns, found...)
+	}
+	for _, t := range []struct {
+		flag, text string
+		to         *uint64
+	}{{"--since", since, &o.Since}, {"--until", until, &o.Until}} {
+		if t.text == "" {
+			continue
+		}
+		at, err := report.ParseTime(m, t.text)
+		if err != nil {
+			return o, usageError{fmt.Errorf("%s: %w", t.flag, err)}
+		}
+		*t.to = at
+	}
+	return o, nil
+}

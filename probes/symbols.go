@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probes
+
+import "github.com/nstrace/nstrace/event"
+
+// symbols names the pernet operations and functions that events mention, soon
+// after they do, since a module and its names can go away again.
+type symbols struct {
+	asked   map[uint64]bool
+	pending []uint64
+}
+
+// symbolsBound bounds what is remembered. Addresses are the kernel's own; a
+// module that is loaded over and over gets new ones.
+const symbolsBound = 1 << 16
+
+// mention takes the addresses of an event.
+func (s *symbols) mention(e *event.Event) {
+	if e.Kind != event.KindRegisterPernet && e.Kind != event.KindUnregisterPernet {
+		return
+	}
+	if s.asked == nil || len(s.asked) > symbolsBound {
+		s.asked = map[uint64]bool{}
+	}
+	for _, addr := range []uint64{e.Ops, e.Fn} {
+		if addr != 0 && !s.asked[addr] {
+			s.asked[addr] = true
+			s.pending = append(s.pending, addr)
+		}
+	}
+}
+
+// resolve reports the names of what was mentioned since the last time. Those
+// that have none, because they are hidden or gone, stay unknown.
+func (s *symbols) resolve(now uint64, report func(*event.Symbol)) {
+	if len(s.pending) == 0 {
+		return
+	}
+	found, err := symbolsAt(s.pending...)
+	s.pending = s.pending[:0]
+	if err != nil {
+		return
+	}
+	for addr, sym := range found {
+		report(&event.Symbol{Time: now, Addr: addr, Name: sym.name, Module: sym.module})
+	}
+}

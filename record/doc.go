@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package record runs a recording: it attaches the probes, looks at what is
+// there, writes what happens to a trace file, and stops in an order that leaves
+// nothing behind: detach, drain, read the counters, take the closing snapshot,
+// write the totals, close.
+package record

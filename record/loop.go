@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package record
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/nstrace/nstrace/event"
+	"github.com/nstrace/nstrace/snapshot"
+)
+
+// The rhythm of a recording. A kill costs at most what came since the last
+// flush; the rings are looked at often enough that a record rarely has to wake
+// anybody.
+const (
+	ringInterval   = 25 * time.Millisecond
+	countInterval  = 100 * time.Millisecond
+	flushInterval  = 200 * time.Millisecond
+	liveInterval   = time.Second
+	ledgerInterval = 5 * time.Second
+)
+
+// How long a command that should end is waited for, before SIGTERM when the
+// user's Ctrl-C has reached it as well, and before SIGKILL.
+const (
+	graceInterrupt = time.Second
+	graceTerminate = 5 * time.Second
+)
+
+// record runs until something ends the recording.
+func (s *session) record(ctx context.Context) (err error) {
+	if s.watcher, err = snapshot.Watch(s.names.add); err != nil {
+		s.warn(fmt.Errorf("names of namespaces won't be followed: %w", err))
+	}
+	opening := make(chan takenSnapshot, 1)
+	go func() {
+		snap, err := snapshot.Take(ctx, snapshot.Options{})
+		opening <- takenSnapshot{snap, err}
+		s.wake()
+	}()
+	defer context.AfterFunc(ctx, func() { s.end(context.Cause(ctx).Error()) })()
+	return s.loop(opening)
+}
+
+type takenSnapshot struct {
+	event.Snapshot
+	err error
+}
+
+// loop moves what the kernel says to the file until the recording is to end.
+func (s *session) loop(opening <-chan takenSnapshot) error {
+	var due schedule
+	for {
+		if err := s.probes.Wait(ringInterval); err != nil {
+			return s.failed(err)
+		}
+		if err := s.round(&due); err != nil {
+			return s.failed(err)
+		}
+		select {
+		case snap := <-opening:
+			opening = nil
+			if err := s.opened(&snap); err != nil {
+				return s.failed(err)
+			}
+		case why := <-s.stop:
+			s.stopping(why)
+		default:
+		}
+		// A stop cancels the opening snapshot; what it has belongs in the file.
+		if s.reason != "" && opening == nil && !s.command.running() {
+			s.result.ExitStatus = s.command.status()
+			return nil
+		}
+	}
+}
+
+// schedule has the rhythm of everything that isn't done in every round.
+type schedule struct{ count, flush, live, ledger rhythm }
+
+func (s *session) round(due *schedule) error {
+	now := time.Now()
+	err := s.probes.Read(s)
+	if due.count.now(now, countInterval) {
+		err = errors.Join(err, s.probes.ReadCounts(s))
+	}
+	s.writeNames()
+	if due.ledger.now(now, ledgerInterval) {
+		err = errors.Join(err, s.writeLedger())
+	}
+	if due.flush.now(now, flushInterval) {
+		// Its error is sticky, and asked for below.
+		s.writer.Flush()
+	}
+	if due.live.now(now, liveInterval) && s.options.Live != nil {
+		s.options.Live(s.progress())
+	}
+	return errors.Join(err, s.writer.Err())
+}
+
+// failed ends the command with the recording.
+func (s *session) failed(err error) error {
+	if s.command.running() {
+		s.command.signal(syscall.SIGTERM, graceTerminate)
+		<-s.command.done
+	}
+	s.result.ExitStatus = s.command.status()
+	s.reason = reasonError
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG) {
+		s.reason = reasonDiskFull
+	}
+	return err
+}
+
+// stopping takes a wish to stop. The recording goes on while the command still
+// runs, since its end belongs to the story.
+func (s *session) stopping(why string) {
+	if s.reason == "" {
+		s.reason = why
+	}
+	grace := time.Duration(0)
+	if why == ReasonInterrupt {
+		grace = graceInterrupt
+	}
+	if s.command.running() {
+		time.AfterFunc(grace, func() { s.command.signal(syscall.SIGTERM, graceTerminate) })
+	}
+}
+
+// opened writes the opening snapshot and lets the recorded world begin.
+func (s *session) opened(snap *takenSnapshot) error {
+	if snap.err != nil {
+		s.warn(fmt.Errorf("take the opening snapshot: %w", snap.err))
+	}
+	if err := errors.Join(s.writer.Snapshot(&snap.Snapshot), s.writer.Flush()); err != nil {
+		return err
+	}
+	if s.reason != "" {
+		return nil
+	}
+	if s.options.ReadyFile != "" {
+		if err := os.WriteFile(s.options.ReadyFile, nil, 0o644); err != nil {
+			return fmt.Errorf("create the ready file: %w", err)
+		}
+	}
+	if s.options.Duration > 0 {
+		time.AfterFunc(s.options.Duration, func() { s.end(reasonDuration) })
+	}
+	if s.command == nil {
+		return nil
+	}
+	return s.command.start(func() { s.end(reasonCommand) })
+}
+
+// rhythm says when something is due again.
+type rhythm struct{ last time.Time }
+
+func (r *rhythm) now(now time.Time, interval time.Duration) bool {
+	if now.Sub(r.last) < interval {
+		return false
+	}
+	r.last = now
+	return true
+}

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package record
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nstrace/nstrace/event"
+	"github.com/nstrace/nstrace/probes"
+	"github.com/nstrace/nstrace/snapshot"
+	"github.com/nstrace/nstrace/trace"
+)
+
+// Options say what to record and for how long.
+type Options struct {
+	// Output is the trace file's path.
+	Output string
+	// Duration ends the recording; 0 for no end of its own.
+	Duration time.Duration
+	Probes   probes.Options
+	// LoadModules loads cfg80211 and mac80211 first.
+	LoadModules bool
+	// ReadyFile, if not "", is created once every probe is attached and the
+	// opening snapshot taken.
+	ReadyFile string
+	// Command, if not empty, is run then, and ends the recording when it ends.
+	Command []string
+	// CommandLine and Version are nstrace's own, for the head of the file.
+	CommandLine []string
+	Version     string
+	// Live is called every second with how far it is; may be nil.
+	Live func(Progress)
+	// Warn is told what went wrong without ending the recording; may be nil.
+	Warn func(error)
+}
+
+// Progress is how far a recording is.
+type Progress struct {
+	// Events counts lifecycle events, Packets delivered packets (counted or
+	// recorded), Lost records of either ring that were lost.
+	Events, Packets, Lost uint64
+	// Bytes is the file's size.
+	Bytes int64
+}
+
+// Result is what became of a recording.
+type Result struct {
+	Progress
+	// Ledger is the final one.
+	Ledger event.Ledger
+	// Reason is why it ended, as in [event.End].
+	Reason string
+	// ExitStatus is the command's, as shells have it: 128 plus the signal's
+	// number if one killed it. nil without a command that was started.
+	ExitStatus *int
+}
+
+// Reasons to end a recording, as [event.End] has them.
+const (
+	ReasonInterrupt  = "interrupt"
+	ReasonTerminated = "terminated"
+	reasonDuration   = "duration"
+	reasonCommand    = "command"
+	reasonDiskFull   = "disk-full"
+	reasonError      = "error"
+)
+
+// Run records until ctx ends, whose cause's text becomes the reason
+// (ReasonInterrupt, ReasonTerminated), or the duration is over, or the command
+// ends. What was recorded up to an error is in the file.
+func Run(ctx context.Context, o Options) (Result, error) {
+	s := &session{options: o, stop: make(chan string, 8)}
+	if err := s.prepare(); err != nil {
+		return Result{}, err
+	}
+	defer s.free()
+	err := s.record(ctx)
+	return s.result, errors.Join(err, s.finish(err))
+}
+
+// session is a running recording. Its methods run in one goroutine, but for
+// end and named.
+type session struct {
+	options Options
+	probes  *probes.Set
+	writer  *trace.Writer
+	watcher *snapshot.Watcher
+	names   nameQueue
+	command *command
+	result  Result
+
+	// stop carries wishes to stop to the loop; reason is the first it heard.
+	stop   chan string
+	reason string
+	// waking guards the probes against being woken once they are closed.
+	waking sync.Mutex
+	closed bool
+}
+
+// prepare brings the recording to the point from which nothing escapes it.
+func (s *session) prepare() (err error) {
+	if len(s.options.Command) > 0 {
+		if s.command, err = newCommand(s.options.Command); err != nil {
+			return err
+		}
+	}
+	if s.options.LoadModules {
+		if err := loadModules("cfg80211", "mac80211"); err != nil {
+			return err
+		}
+	}
+	if s.probes, err = probes.Attach(s.options.Probes); err != nil {
+		return err
+	}
+	if err = s.create(); err != nil {
+		s.free()
+	}
+	return err
+}
+
+// create begins the file. The first ledger is written at once, so that even a
+// recording that is killed in its first second says what it was made of.
+func (s *session) create() error {
+	recording, err := describe(&s.options)
+	if err != nil {
+		return err
+	}
+	ledger, err := s.probes.Ledger()
+	if err != nil {
+		return err
+	}
+	if s.writer, err = trace.Create(s.options.Output, recording); err != nil {
+		return err
+	}
+	return errors.Join(s.writer.Ledger(&ledger), s.writer.Flush())
+}
+
+func (s *session) free() {
+	if s.watcher != nil {
+		if err := s.watcher.Close(); err != nil {
+			s.warn(err)
+		}
+		s.watcher = nil
+	}
+	s.waking.Lock()
+	defer s.waking.Unlock()
+	s.closed = true
+	if err := s.probes.Close(); err != nil {
+		s.warn(err)
+	}
+}
+
+func (s *session) warn(err error) {
+	if s.options.Warn != nil {
+		s.options.Warn(err)
+	}
+}
+
+// end asks the loop to stop; from any goroutine.
+func (s *session) end(reason string) {
+	select {
+	case s.stop <- reason:
+	default: // it has been asked often enough
+	}
+	s.wake()
+}
+
+// wake makes the loop look around; from any goroutine, at any time.
+func (s *session) wake() {
+	s.waking.Lock()
+	defer s.waking.Unlock()
+	if !s.closed {
+		s.probes.Wake()
+	}
+}
+
+// finish ends the recording in the order that loses nothing. The file is closed
+// whatever goes wrong.
+func (s *session) finish(failed error) error {
+	err := s.probes.Stop(s)
+	if s.watcher != nil {
+		err = errors.Join(err, s.watcher.Close())
+		s.watcher = nil
+	}
+	s.writeNames()
+	if failed == nil {
+		err = errors.Join(err, s.closingSnapshot())
+	}
+	err = errors.Join(err, s.writeLedger())
+	s.result.Reason = s.reason
+	end, cerr := s.describeEnd(errors.Join(failed, err))
+	err = errors.Join(err, cerr, s.writer.Close(end))
+	s.result.Bytes = s.writer.Size()
+	if failed != nil && s.writer.Err() != nil {
+		return nil // the writer's error is sticky: said once is enough
+	}
+	return err
+}
+
+func (s *session) closingSnapshot() error {
+	snap, err := snapshot.Take(context.Background(), snapshot.Options{Closing: true})
+	if err != nil {
+		s.warn(fmt.Errorf("take the closing snapshot: %w", err))
+		return nil
+	}
+	return s.writer.Snapshot(&snap)
+}

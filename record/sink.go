@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package record
+
+import (
+	"sync"
+
+	"github.com/nstrace/nstrace/event"
+)
+
+// The session is the probes' sink. Errors of the writer are sticky; the loop
+// asks for them.
+
+// HandleEvent writes e.
+func (s *session) HandleEvent(e *event.Event) {
+	s.result.Events++
+	s.writer.Event(e)
+}
+
+// HandlePacket writes p.
+func (s *session) HandlePacket(p *event.Packet) { s.writer.Packet(p) }
+
+// HandleCount writes c.
+func (s *session) HandleCount(c *event.Count) {
+	s.result.Packets += c.Packets
+	s.writer.Count(c)
+}
+
+// HandleLoss writes l.
+func (s *session) HandleLoss(l *event.Loss) {
+	s.result.Lost += l.Count
+	s.writer.Loss(l)
+}
+
+// HandleSymbol writes sym.
+func (s *session) HandleSymbol(sym *event.Symbol) { s.writer.Symbol(sym) }
+
+func (s *session) progress() Progress {
+	p := s.result.Progress
+	p.Bytes = s.writer.Size()
+	return p
+}
+
+// writeLedger writes the account so far. The file is flushed first, so that what
+// is unwritten then could not be written.
+func (s *session) writeLedger() error {
+	ledger, err := s.probes.Ledger()
+	if err != nil {
+		return err
+	}
+	s.writer.Flush()
+	ledger.Unwritten = s.writer.Unwritten()
+	s.result.Ledger = ledger
+	return s.writer.Ledger(&ledger)
+}
+
+func (s *session) writeNames() {
+	for _, n := range s.names.take() {
+		s.writer.Name(&n)
+	}
+}
+
+// nameQueue takes names from the watcher's goroutine to the session's.
+type nameQueue struct {
+	mu    sync.Mutex
+	names []event.NameChange
+}
+
+func (q *nameQueue) add(n event.NameChange) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.names = append(q.names, n)
+}
+
+func (q *nameQueue) take() []event.NameChange {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	names := q.names
+	q.names = nil
+	return names
+}
