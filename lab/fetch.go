@@ -75,8 +75,9 @@ func fetch(ctx context.Context, suite, arch string, log io.Writer, fresh bool) (
 
 // download leaves the newest kernel of suite, ready for use, in a folder of its own in the cache.
 func download(ctx context.Context, cache, suite, arch string, log io.Writer) (string, error) {
-	work, err := os.MkdirTemp(cache, "fetching-")
-	if err != nil {
+	// The lock makes this name ours: what is there was left by a fetch that was killed.
+	work := filepath.Join(cache, "fetching-"+suite+"-"+arch)
+	if err := os.RemoveAll(work); err != nil {
 		return "", err
 	}
 	defer os.RemoveAll(work)

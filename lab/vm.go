@@ -16,7 +16,9 @@ import (
 // own, at the same time too.
 type VM struct {
 	Kernel Kernel
-	CPUs   int // 0 means 2
+	// CPUs is the number of processors. 0 means 1: QEMU's emulation of several makes every fork and exec wait
+	// until all of them have been told to forget an address, which costs dearly when the host is busy.
+	CPUs int
 	// MemoryMiB is the machine's memory. It also bounds what the command can write outside /share. 0 means 2048.
 	MemoryMiB int
 	// Append is added to the kernel's command line.
@@ -111,7 +113,7 @@ func (vm *VM) complete() error {
 	}
 	vm.Kernel = kernel
 	if vm.CPUs == 0 {
-		vm.CPUs = 2
+		vm.CPUs = 1
 	}
 	if vm.MemoryMiB == 0 {
 		vm.MemoryMiB = 2048

@@ -18,7 +18,7 @@ import (
 )
 
 // Few machines, each of them seconds of work: what one can show isn't spread over several. Those that do little
-// have one CPU each and run side by side.
+// run side by side.
 
 // fetched returns a kernel, or skips a test where there can't be one, with -short.
 func fetched(t *testing.T, suite, arch string) lab.Kernel {
@@ -40,12 +40,13 @@ func TestRun(t *testing.T) {
 	}
 	var stdout, stderr bytes.Buffer
 	machine := lab.VM{
-		Kernel: fetched(t, "bookworm", runtime.GOARCH), Share: share, Timeout: 2 * time.Minute,
+		Kernel: fetched(t, "bookworm", runtime.GOARCH), CPUs: 2, Share: share, Timeout: 2 * time.Minute,
 		Env: []string{"GREETING=hello there"}, Stdout: &stdout, Stderr: &stderr,
 	}
 	// What is promised of a machine, looked at from inside it. The daemon must not keep it from ending, and
 	// the flood is more than fits into any buffer on its way.
 	const script = `
+		nproc
 		pwd; hostname; echo "$GREETING" '$1 "quoted"' "$1"
 		uname -r
 		cat in; cp in out
@@ -67,7 +68,7 @@ func TestRun(t *testing.T) {
 	}
 	release := machine.Kernel.Release
 	want := strings.Join([]string{
-		"/share", "lab", `hello there $1 "quoted" an argument`, release, "from outside", "/lib/modules/" + release + "/kernel",
+		"2", "/share", "lab", `hello there $1 "quoted" an argument`, release, "from outside", "/lib/modules/" + release + "/kernel",
 		"proc", "tracefs", "debugfs", "bpf_fs", "cgroup2fs", "tmpfs", "overlayfs", "/run/lock", "/run/netns", "UP,", "",
 	}, "\n")
 	if got := stdout.String(); got != want {
@@ -99,7 +100,7 @@ func TestRunFails(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			machine := lab.VM{Kernel: fetched(t, "bookworm", runtime.GOARCH), Timeout: test.timeout, CPUs: 1, MemoryMiB: 512}
+			machine := lab.VM{Kernel: fetched(t, "bookworm", runtime.GOARCH), Timeout: test.timeout, MemoryMiB: 512}
 			argv := []string{"sh", "-c", test.command}
 			if test.command == "" {
 				argv = []string{"no-such-command"}
@@ -117,7 +118,7 @@ func TestRunFails(t *testing.T) {
 
 // Nothing of a machine may stay when its user loses interest.
 func TestRunCancelled(t *testing.T) {
-	machine := lab.VM{Kernel: fetched(t, "bookworm", runtime.GOARCH), Timeout: time.Minute, CPUs: 1, MemoryMiB: 512}
+	machine := lab.VM{Kernel: fetched(t, "bookworm", runtime.GOARCH), Timeout: time.Minute, MemoryMiB: 512}
 	ctx, cancel := context.WithCancel(t.Context())
 	machine.Stdout = writerFunc(func([]byte) { cancel() })
 	_, err := machine.Run(ctx, "sh", "-c", "echo running; sleep 1000")
@@ -153,7 +154,7 @@ func TestForeignArchitecture(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	var stdout, stderr bytes.Buffer
-	machine := lab.VM{Kernel: kernel, Share: share, CPUs: 1, Timeout: 2 * time.Minute, Stdout: &stdout, Stderr: &stderr}
+	machine := lab.VM{Kernel: kernel, Share: share, Timeout: 2 * time.Minute, Stdout: &stdout, Stderr: &stderr}
 	status, err := machine.Run(t.Context(), "/share/static")
 	if err != nil {
 		t.Fatal(err)

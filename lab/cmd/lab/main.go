@@ -60,7 +60,7 @@ func parse(args []string) (*options, error) {
 	flags.StringVar(&o.share, "share", "", "folder to find at /share in the machine")
 	flags.StringVar(&o.dir, "dir", "", "working directory of the command (default /share, else the one here)")
 	flags.StringVar(&o.append, "append", "", "words to add to the kernel's command line")
-	flags.IntVar(&o.cpus, "cpus", 2, "number of CPUs")
+	flags.IntVar(&o.cpus, "cpus", 1, "number of CPUs")
 	flags.IntVar(&o.memory, "mem", 2048, "memory in MiB")
 	flags.DurationVar(&o.timeout, "timeout", 10*time.Minute, "give up after this time")
 	flags.BoolVar(&o.fetch, "fetch", false, "only fetch the kernel")
