@@ -200,6 +200,7 @@ func (a *Analyzer) Model() *Model {
 	a.gather()
 	a.finishPernet()
 	a.finishDelivery()
+	a.countLost()
 	a.audit()
 	a.verdict()
 	a.findings()

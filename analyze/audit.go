@@ -34,6 +34,11 @@ func (a *Analyzer) applyClosing() {
 				n.sawTask(h.PID, h.Comm)
 			}
 		}
+		for _, name := range st.Names {
+			if n.Ended == 0 && !slices.Contains(n.AllNames(), name) {
+				n.Names = append(n.Names, Name{Name: name, Path: "/run/netns/" + name, From: a.closing.Begin, Late: true})
+			}
+		}
 		for _, w := range st.Wiphys {
 			if known := a.wiphys.byIndex[w.Index]; known != nil {
 				can := w.CanSwitch
@@ -125,7 +130,7 @@ func (a *Analyzer) auditNetns(n *Netns, st *event.NetnsState) {
 func (a *Analyzer) auditNames(n *Netns, st *event.NetnsState) {
 	var ours []string
 	for _, x := range n.CurrentNames() {
-		if strings.HasPrefix(x.Path, "/run/netns/") {
+		if strings.HasPrefix(x.Path, "/run/netns/") && !x.Late {
 			ours = append(ours, x.Name)
 		}
 	}

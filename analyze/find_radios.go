@@ -107,7 +107,7 @@ func (a *Analyzer) findElsewhere(v *Vif) {
 func (a *Analyzer) findBornApart() {
 	var first *Wiphy
 	for _, w := range a.m.Wiphys {
-		if w.BornIn == nil {
+		if w.BornIn == nil || len(w.Stays) == 0 {
 			continue
 		}
 		if first == nil {
@@ -117,7 +117,7 @@ func (a *Analyzer) findBornApart() {
 			continue
 		}
 		a.find(Finding{
-			Rule: "radios-born-apart", Severity: Info, Subject: w.Label(), At: w.Birth.At, About: []*Netns{w.BornIn, first.BornIn},
+			Rule: "radios-born-apart", Severity: Info, Subject: w.Label(), At: w.Stays[0].From, About: []*Netns{w.BornIn, first.BornIn},
 			Text: fmt.Sprintf("%s was created in %s but %s in %s. If both are simulated (mac80211_hwsim), they never hear each other, wherever they are moved.",
 				w.Label(), w.BornIn.Label(), first.Label(), first.BornIn.Label()),
 			Advice: "create all simulated radios from one namespace",

@@ -83,6 +83,11 @@ func TestNamespaceIdentity(t *testing.T) {
 			s.Setup(bare)
 			s.Setup(reused)
 		}, "init created:4026532001:vanished created:4026532001"},
+		{"put lost, inum reused before the clean-up is complete", func(s *tale) {
+			s.Setup(bare)
+			s.Setup(reused)
+			s.Free(bare)
+		}, "init created:4026532001:gone created:4026532001"},
 		{"set-up's enter lost", func(s *tale) {
 			s.Send(event.Event{Kind: event.KindSetupNet, Phase: event.PhaseExit, Net: red, Flags: event.FlagNoEntry})
 		}, "init created:4026532001"},

@@ -141,6 +141,8 @@ type Name struct {
 	// From is 0 if it had the name before the recording, Until 0 if it still has
 	// it at the end.
 	From, Until uint64
+	// Late says that only the closing snapshot has it: nobody saw it come.
+	Late bool
 }
 
 // Arrival says how something came into a namespace.

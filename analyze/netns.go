@@ -117,10 +117,26 @@ func (a *Analyzer) netns(r event.NetRef, t uint64) *Netns {
 		n = a.byInum(r)
 	}
 	if n == nil {
+		n = a.revived(r)
+	}
+	if n == nil {
 		n = a.newNetns(t)
 	}
 	a.learn(n, r)
 	return n
+}
+
+// revived returns the last life at r's address if it was only thought to be
+// over, because its inum had a new owner while its last put was missing.
+func (a *Analyzer) revived(r event.NetRef) *Netns {
+	lives := a.nets.byPtr[r.Ptr]
+	if r.Ptr == 0 || r.Inum == 0 || len(lives) == 0 {
+		return nil
+	}
+	if n := lives[len(lives)-1].canon(); n.EndInferred && n.Inum == r.Inum && !n.contradicts(r) {
+		return n
+	}
+	return nil
 }
 
 // byInum looks for a living namespace with r's inum that r doesn't contradict.
@@ -287,6 +303,7 @@ func (a *Analyzer) freeNet(e *event.Event) {
 	if c := a.running(e.TID, event.KindCleanupNet); c != nil {
 		n.CleanupAt = c.since
 	}
+	n.EndInferred = false
 	a.endNetns(n, e.Time)
 }
 

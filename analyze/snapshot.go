@@ -35,25 +35,36 @@ func (a *Analyzer) introduce(s *event.Snapshot, st *event.NetnsState) {
 			n.sawTask(h.PID, h.Comm)
 		}
 	}
-	if n.Birth != nil {
-		return // nothing in it is older than its own birth, which was seen
+	if n.Birth == nil {
+		n.Origin = Preexisting
 	}
-	n.Origin = Preexisting
 	if n.Ended != 0 {
 		return
 	}
-	for _, name := range st.Names {
-		path := "/run/netns/" + name
-		if h := a.names[path]; h != nil && h.changed >= s.Begin {
-			continue
-		}
-		a.give(n, name, path, 0)
+	a.introduceNames(s, n, st)
+	if n.Birth != nil {
+		return // nothing in it is older than its own birth, which was seen
 	}
 	for i := range st.Wiphys {
 		a.introduceWiphy(n, &st.Wiphys[i])
 	}
 	for i := range st.Links {
 		a.introduceLink(s, n, &st.Links[i])
+	}
+}
+
+// introduceNames applies the names. One that came or went since the snapshot
+// began is known better.
+func (a *Analyzer) introduceNames(s *event.Snapshot, n *Netns, st *event.NetnsState) {
+	from := uint64(0)
+	if n.Birth != nil {
+		from = s.Begin // it came before anybody was watching
+	}
+	for _, name := range st.Names {
+		path := "/run/netns/" + name
+		if h := a.names[path]; h == nil || h.changed < s.Begin {
+			a.give(n, name, path, from)
+		}
 	}
 }
 

@@ -72,12 +72,34 @@ func (a *Analyzer) verdictFile() {
 	}
 }
 
+// gaps are the records that sequence numbers prove missing, by ring.
+func (a *Analyzer) gaps() map[string]uint64 {
+	out := make(map[string]uint64)
+	for _, l := range a.m.Losses {
+		out[l.Ring] += l.Count
+	}
+	return out
+}
+
+// countLost adds up what is known to be missing.
+func (a *Analyzer) countLost() {
+	gaps := a.gaps()
+	if led := a.m.Ledger; led != nil {
+		for _, r := range led.Rings {
+			gaps[r.Name] = max(gaps[r.Name], r.Lost)
+		}
+		a.m.Lost = led.Unwritten + led.Undecoded
+	}
+	for _, n := range gaps {
+		a.m.Lost += n
+	}
+}
+
 // verdictLoss: which records are known to be missing?
 func (a *Analyzer) verdictLoss() {
 	m := &a.m
-	gaps := make(map[string]uint64)
+	gaps := a.gaps()
 	for _, l := range m.Losses {
-		gaps[l.Ring] += l.Count
 		from := "the beginning"
 		if l.From != 0 {
 			from = m.Since(l.From)
@@ -87,20 +109,15 @@ func (a *Analyzer) verdictLoss() {
 	}
 	led := m.Ledger
 	if led == nil {
-		for _, n := range gaps {
-			m.Lost += n
-		}
 		a.say(Warning, ruleIncomplete, 0, "the recording has no ledger of losses: what it missed is unknown")
 		return
 	}
 	for _, r := range led.Rings {
-		m.Lost += max(r.Lost, gaps[r.Name])
 		if r.Lost > gaps[r.Name] {
 			a.say(lossSeverity(r.Name), ruleLost, 0, "%s lost at a time that is not known: the ring of %d bytes was full",
 				plural(r.Lost-gaps[r.Name], EscapeText(r.Name)+" event"), r.Size)
 		}
 	}
-	m.Lost += led.Unwritten + led.Undecoded
 	for _, x := range []struct {
 		n    uint64
 		s    Severity

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"unicode"
@@ -152,6 +153,24 @@ func TestUnknownIsNamed(t *testing.T) {
 	}
 	if !strings.Contains(b.String(), "Nothing is known to be missing from this recording; whether the kernel skipped any call is unknown\n  for free_net.") {
 		t.Errorf("got\n%s", b.String())
+	}
+}
+
+func TestNoise(t *testing.T) {
+	for seed := range uint64(100) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		data := make([]byte, 3000)
+		for i := range data {
+			data[i] = byte(r.Uint32())
+		}
+		a := analyze.New()
+		story.Noise(a, data)
+		m := a.Model()
+		for _, o := range []report.Options{{}, {Netns: m.Namespaces}} {
+			if err := errors.Join(report.Text(io.Discard, m, o), report.JSON(io.Discard, m, o)); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
 
