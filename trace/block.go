@@ -103,7 +103,7 @@ func (r *Reader) ranges(b *block, rs []seqRange) ([]seqRange, error) {
 
 // checkStored checks the payload of a block without unpacking it.
 func (r *Reader) checkStored(b *block) error {
-	r.stored = grow(r.stored, min(int(b.stored), searchWindow))
+	r.stored = grow(r.stored, int(min(int64(b.stored), searchWindow)))
 	var sum uint32
 	off, left := b.offset+headerLen+int64(b.ranges), int64(b.stored)
 	for left > 0 {
