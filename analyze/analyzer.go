@@ -107,8 +107,7 @@ func (a *Analyzer) HandleEvent(e *event.Event) {
 	case event.KindIfAdd:
 		a.ifAdd(e)
 	case event.KindIfRemove:
-		// The netdev's own end tells more; this only introduces it.
-		a.device(e, a.netns(e.Net, e.Time))
+		a.ifRemove(e)
 	case event.KindNetdevRegister:
 		a.netdevRegister(e)
 	case event.KindNetdevUnregister:

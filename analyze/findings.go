@@ -26,6 +26,7 @@ var Rules = map[string]string{
 	"link-down-after-move":     "moving closed an interface",
 	"renamed-by-move":          "a move changed an interface's name",
 	"renumbered-by-move":       "a move changed an interface's number",
+	"interface-contended":      "several programs renamed or moved an interface at once",
 	"netns-left-behind":        "a namespace without tasks stays alive",
 	"name-removed-netns-alive": "a namespace's name is gone but something holds it",
 	"netns-dying":              "a namespace's clean-up was not complete at the end",
@@ -54,6 +55,7 @@ func (a *Analyzer) findings() {
 	a.findMoves()
 	a.findRadios()
 	a.findLinks()
+	a.findContended()
 	a.findNamespaces()
 	a.findLeftBehind()
 	a.findPernet()

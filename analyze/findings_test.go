@@ -106,6 +106,14 @@ func TestFindings(t *testing.T) {
 			s.Move(wlan0, red, story.Outcome{Ifindex: 8})
 			return s.end()
 		}, []string{"had number 3 in init and has 8 in red", "taken there by eth0"}, ""},
+		{"contended", "interface-contended", func(s *tale) *Model {
+			s.Register(eth0)
+			s.By(20, "systemd-udevd").Rename(eth0, "enp1s0")
+			d := eth0
+			d.Name = "enp1s0"
+			s.By(21, "ip").Move(d, red, story.Outcome{})
+			return s.end()
+		}, []string{"systemd-udevd[20] renamed it from eth0 to enp1s0 at", "ip[21] moved it to red at"}, ""},
 		{"left behind", "netns-left-behind", func(s *tale) *Model {
 			for i := range uint32(5) {
 				s.By(50+i, "leaky").Setup(event.NetRef{Ptr: 0xf000 + uint64(i)*0x1000, Cookie: uint64(70 + i), Inum: 4026532100 + i})

@@ -43,6 +43,9 @@ func (a *Analyzer) gather() {
 	for _, v := range a.m.Vifs {
 		v.Netns, v.Caller = v.Netns.canon(), v.Caller.canon()
 	}
+	for _, r := range a.m.Renames {
+		r.Netns = r.Netns.canon()
+	}
 }
 
 // gatherNamespaces orders and labels the namespaces.
@@ -198,7 +201,11 @@ func Span(ns uint64) string {
 // KindLabel says in a word or two what kind of interface d is, escaped: its link
 // kind, or the radio it belongs to.
 func (d *Device) KindLabel() string {
-	const arphrdLoopback = 772
+	const (
+		arphrdEther    = 1
+		arphrdLoopback = 772
+		arphrdRadiotap = 803
+	)
 	switch {
 	case d.Wiphy != nil:
 		return "Wi-Fi of " + d.Wiphy.Label()
@@ -206,6 +213,10 @@ func (d *Device) KindLabel() string {
 		return Escape(d.Kind)
 	case d.DevType == arphrdLoopback:
 		return "loopback"
+	case d.DevType == arphrdEther:
+		return "Ethernet"
+	case d.DevType == arphrdRadiotap:
+		return "radiotap"
 	}
 	return "other"
 }

@@ -37,6 +37,7 @@ type Model struct {
 	Moves    []*Move
 	Pernet   []*Pernet
 	Vifs     []*Vif
+	Renames  []*Rename
 	Delivery []*Delivery
 
 	// Verdict is what the recording may have missed, worst first.
@@ -282,6 +283,21 @@ type Vif struct {
 	Netns, Caller *Netns
 	Iftype        uint32
 	Errno         uint32
+	// Removed is when one without a netdev was removed on request, nil if it
+	// wasn't. The others end with their Device.
+	Removed *Deed
+}
+
+// Rename is one run of dev_change_name or cfg80211_dev_rename.
+type Rename struct {
+	Deed
+	// Wiphy is set for a radio, Device for a netdev.
+	Wiphy  *Wiphy
+	Device *Device
+	// Netns is where it was, nil if unknown.
+	Netns    *Netns
+	Old, New string
+	Errno    uint32
 }
 
 // Cause says why something moved.

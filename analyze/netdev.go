@@ -225,6 +225,11 @@ func (a *Analyzer) netdevRename(e *event.Event) {
 		a.odd++
 		return
 	}
+	r := &Rename{Deed: deed(e), Device: d, Old: e.Name, New: e.NewName, Errno: e.Ret}
+	if s := d.At(); s != nil {
+		r.Netns = s.Netns
+	}
+	a.m.Renames = append(a.m.Renames, r)
 	if e.Ret == 0 {
 		d.rename(e.NewName)
 	}

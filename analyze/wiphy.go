@@ -185,7 +185,29 @@ func (a *Analyzer) wiphyRename(e *event.Event) {
 	if e.Ret == 0 {
 		w.rename(e.NewName)
 	}
-	a.placeWiphy(w, a.netns(e.Net, e.Time), e.Time)
+	n := a.netns(e.Net, e.Time)
+	a.placeWiphy(w, n, e.Time)
+	a.m.Renames = append(a.m.Renames, &Rename{
+		Deed: deed(e), Wiphy: w, Netns: n, Old: e.WiphyName, New: e.NewName, Errno: e.Ret,
+	})
+}
+
+// ifRemove: a vif is removed on request. If it has a netdev, the end of that
+// tells more.
+func (a *Analyzer) ifRemove(e *event.Event) {
+	w := a.wiphy(e)
+	if e.Dev != 0 {
+		a.device(e, a.netns(e.Net, e.Time))
+		return
+	}
+	for i := len(a.m.Vifs) - 1; i >= 0; i-- {
+		v := a.m.Vifs[i]
+		if v.Wiphy == w && v.Device == nil && v.Errno == 0 && v.Iftype == e.Iftype && v.Removed == nil {
+			d := deed(e)
+			v.Removed = &d
+			return
+		}
+	}
 }
 
 // ifAdd: a vif was added to a radio (ieee80211_if_add). Its netdev, if it has

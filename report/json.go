@@ -25,6 +25,8 @@ type (
 		Namespaces []jsonNetns     `json:"namespaces"`
 		Wiphys     []jsonWiphy     `json:"wiphys"`
 		Moves      []jsonMove      `json:"moves"`
+		Vifs       []jsonVif       `json:"vifs"`
+		Renames    []jsonRename    `json:"renames"`
 		Pernet     []jsonPernet    `json:"pernet"`
 		Findings   []jsonFinding   `json:"findings"`
 		Audit      jsonAudit       `json:"audit"`
@@ -181,6 +183,32 @@ type (
 		Cause      string  `json:"cause"`
 		Rollback   bool    `json:"rollback"`
 	}
+	jsonVif struct {
+		AtNS       int64   `json:"at_ns"`
+		Name       *string `json:"name"`
+		Iftype     *string `json:"iftype"`
+		Wiphy      *string `json:"wiphy"`
+		WiphyIndex *int32  `json:"wiphy_index"`
+		Netdev     bool    `json:"netdev"`
+		Namespace  *string `json:"namespace"`
+		Caller     *string `json:"caller"`
+		Errno      uint32  `json:"errno"`
+		Error      *string `json:"error"`
+		PID        uint32  `json:"pid"`
+		Comm       string  `json:"comm"`
+		RemovedNS  *int64  `json:"removed_ns"`
+	}
+	jsonRename struct {
+		AtNS      int64   `json:"at_ns"`
+		What      string  `json:"what"`
+		Name      *string `json:"name"`
+		NewName   *string `json:"new_name"`
+		Namespace *string `json:"namespace"`
+		Errno     uint32  `json:"errno"`
+		Error     *string `json:"error"`
+		PID       uint32  `json:"pid"`
+		Comm      string  `json:"comm"`
+	}
 	jsonPernet struct {
 		AtNS       int64   `json:"at_ns"`
 		Action     string  `json:"action"`
@@ -230,6 +258,8 @@ func JSON(w io.Writer, m *analyze.Model, o Options) error {
 		Namespaces: each(m.Namespaces, j.netns),
 		Wiphys:     each(m.Wiphys, j.wiphy),
 		Moves:      each(m.Moves, j.move),
+		Vifs:       each(m.Vifs, j.vif),
+		Renames:    each(m.Renames, j.rename),
 		Pernet:     each(m.Pernet, j.pernet),
 		Findings:   each(m.Findings, j.finding),
 		Audit:      j.audit(),
@@ -435,6 +465,32 @@ func (j converter) move(m *analyze.Move) (jsonMove, bool) {
 	r.WiphyIndex = index(w)
 	r.Errno, r.Error = outcome(m.Result, m.Errno)
 	return r, j.o.any(m.From, m.To) && j.o.when(m.At)
+}
+
+func (j converter) vif(v *analyze.Vif) (jsonVif, bool) {
+	r := jsonVif{
+		AtNS: j.at(v.At), Name: orNull(v.Name), Iftype: orNull(iftype(v.Iftype)), WiphyIndex: index(v.Wiphy),
+		Netdev: v.Device != nil, Namespace: id(v.Netns), Caller: id(v.Caller),
+		Errno: v.Errno, Error: orNull(analyze.ErrnoName(v.Errno)), PID: v.PID, Comm: v.Comm,
+	}
+	if v.Wiphy != nil {
+		r.Wiphy = orNull(v.Wiphy.Name)
+	}
+	if v.Removed != nil {
+		r.RemovedNS = j.atOrNull(v.Removed.At)
+	}
+	return r, j.o.any(v.Netns, v.Caller) && j.o.when(v.At)
+}
+
+func (j converter) rename(n *analyze.Rename) (jsonRename, bool) {
+	r := jsonRename{
+		AtNS: j.at(n.At), What: "netdev", Name: orNull(n.Old), NewName: orNull(n.New), Namespace: id(n.Netns),
+		Errno: n.Errno, Error: orNull(analyze.ErrnoName(n.Errno)), PID: n.PID, Comm: n.Comm,
+	}
+	if n.Wiphy != nil {
+		r.What = "wiphy"
+	}
+	return r, j.o.any(n.Netns) && j.o.when(n.At)
 }
 
 // outcome is a call's errno and its name, null if it isn't known.

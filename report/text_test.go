@@ -42,6 +42,12 @@ func hostile() *analyze.Model {
 	s.Radio(p, story.Initial, d)
 	s.Move(d, n, story.Outcome{Errno: 22})
 	s.Switch(p, story.Initial, n, story.Outcome{}, func() { d = s.Move(d, n, story.Outcome{Name: evil + "2"}) })
+	s.Rename(d, evil+"3")
+	s.Rename(d, evil+"4")
+	s.By(8, "other").Rename(d, evil+"5")
+	s.Vif(story.Netdev{Net: n, Name: evil, Phy: p})
+	s.Send(event.Event{Kind: event.KindIfAdd, Phase: event.PhaseExit, Net: n, Name: evil, Ret: 22})
+	s.By(9, evil)
 	base := uint64(0)
 	s.Received(d, 3, &base)
 	s.Name(n, evil, false)
@@ -109,7 +115,7 @@ func TestEmptyJSON(t *testing.T) {
 	if err := json.Unmarshal(b.Bytes(), &back); err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{"namespaces", "wiphys", "moves", "pernet", "findings", "verdict"} {
+	for _, key := range []string{"namespaces", "wiphys", "moves", "pernet", "vifs", "renames", "findings", "verdict"} {
 		if _, ok := back[key].([]any); !ok {
 			t.Errorf("%s is %v", key, back[key])
 		}

@@ -33,6 +33,12 @@ func (t *writer) items() []item {
 	for _, d := range t.m.Devices {
 		t.deviceItems(d, add)
 	}
+	for _, r := range t.m.Renames {
+		t.renameItem(r, add)
+	}
+	for _, v := range t.m.Vifs {
+		t.vifItems(v, add)
+	}
 	for _, m := range t.m.Moves {
 		if m.Carrier == nil {
 			add(m.At, []*analyze.Netns{m.From, m.To}, "%s", t.moveText(m))
@@ -165,6 +171,33 @@ func (t *writer) deviceItems(d *analyze.Device, add adder) {
 			}
 			add(s.Until, about, "%s was removed from %s%s", name, s.Netns.Label(), seen)
 		}
+	}
+}
+
+func (t *writer) renameItem(r *analyze.Rename, add adder) {
+	about := []*analyze.Netns{r.Netns}
+	if r.Errno != 0 {
+		add(r.At, about, "%s tried to rename %s to %s: %s", r.Who(), escape(r.Old), escape(r.New), analyze.ErrnoName(r.Errno))
+		return
+	}
+	add(r.At, about, "%s renamed %s to %s", r.Who(), escape(r.Old), escape(r.New))
+}
+
+// vifItems tells of vifs that have no netdev to tell of them.
+func (t *writer) vifItems(v *analyze.Vif, add adder) {
+	about := []*analyze.Netns{v.Netns, v.Caller}
+	kind := "an interface"
+	if s := iftype(v.Iftype); s != "" {
+		kind = s
+	}
+	switch {
+	case v.Errno != 0:
+		add(v.At, about, "%s tried to add %s (%s) to %s: %s", v.Who(), escape(v.Name), kind, v.Wiphy.Label(), analyze.ErrnoName(v.Errno))
+	case v.Device == nil:
+		add(v.At, about, "%s added %s (%s, without a netdev) to %s in %s", v.Who(), escape(v.Name), kind, v.Wiphy.Label(), v.Netns.Label())
+	}
+	if v.Removed != nil {
+		add(v.Removed.At, about, "%s removed %s (%s) from %s", v.Removed.Who(), escape(v.Name), kind, v.Wiphy.Label())
 	}
 }
 
