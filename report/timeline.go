@@ -299,7 +299,7 @@ func (t *writer) life(n *analyze.Netns) {
 	if n.OwnerUserNS != 0 {
 		tab.row("owner", fmt.Sprintf("user:[%d]", n.OwnerUserNS))
 	}
-	if len(n.Holders) != 0 {
+	if len(n.Holders) != 0 && !n.Initial {
 		tab.row("held by", holders(n))
 	}
 	tab.write(&t.Builder, "  ")

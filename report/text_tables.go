@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package report
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/nstrace/nstrace/analyze"
+	"github.com/nstrace/nstrace/event"
+)
+
+func (t *writer) deliveries() {
+	t.section("DELIVERED BY WI-FI")
+	switch {
+	case t.m.Recording.Delivery == "off":
+		t.line("  not recorded (--delivery off)")
+		return
+	case len(t.m.Delivery) == 0:
+		t.line("  nothing")
+		return
+	}
+	tab := t.deliveryTable()
+	for _, n := range t.m.Namespaces {
+		t.deliveryRows(tab, n)
+	}
+	tab.write(&t.Builder, "  ")
+}
+
+func (t *writer) deliveryTable() *table {
+	return newTable("namespace", "interface", "path", "packets", "bytes", "rx_packets", "").numbers(3, 4, 5)
+}
+
+// deliveryRows adds a namespace's rows. The kernel's count is of all paths of an
+// interface, so it stands beside their sum.
+func (t *writer) deliveryRows(tab *table, n *analyze.Netns) {
+	for i := 0; i < len(n.Delivery); {
+		first := n.Delivery[i]
+		var sum uint64
+		end := i
+		for ; end < len(n.Delivery) && n.Delivery[end].Device == first.Device && n.Delivery[end].Ifindex == first.Ifindex; end++ {
+			sum += n.Delivery[end].Packets
+		}
+		for j := i; j < end; j++ {
+			d := n.Delivery[j]
+			rx, cmp := "", ""
+			if j == end-1 {
+				rx, cmp = compared(sum, d.RxPackets)
+				if end-i > 1 && cmp != "" {
+					cmp = fmt.Sprintf("%s (sum %d)", cmp, sum)
+				}
+			}
+			tab.row(n.Label(), nameIn(d), d.Path.String(), fmt.Sprint(d.Packets), fmt.Sprint(d.Bytes), rx, cmp)
+		}
+		i = end
+	}
+}
+
+// nameIn is what the row's interface was called in its namespace.
+func nameIn(d *analyze.Delivery) string {
+	for i := len(d.Device.Stays) - 1; i >= 0; i-- {
+		if s := d.Device.Stays[i]; s.Netns == d.Netns && s.Ifindex == d.Ifindex && s.Name() != "" {
+			return escape(s.Name())
+		}
+	}
+	return d.Device.Label()
+}
+
+// compared puts the kernel's count next to ours.
+func compared(ours uint64, kernel *uint64) (rx, cmp string) {
+	switch {
+	case kernel == nil:
+		return "unknown", ""
+	case ours == *kernel:
+		return fmt.Sprint(*kernel), "="
+	case ours < *kernel:
+		return fmt.Sprint(*kernel), fmt.Sprintf("we have %d fewer", *kernel-ours)
+	}
+	return fmt.Sprint(*kernel), fmt.Sprintf("we have %d more", ours-*kernel)
+}
+
+func (t *writer) pernet() {
+	tab := newTable("at", "action", "operations", "module", "took", "namespaces", "by", "result").numbers(5)
+	rows := 0
+	for _, p := range t.m.Pernet {
+		if !t.o.when(p.At) {
+			continue
+		}
+		rows++
+		name := p.Label()
+		if p.Ops != "" && p.Fn != "" {
+			name += " (" + escape(p.Fn) + ")"
+		}
+		mod, took, count := "?", "?", "?"
+		if m := module(p); m != "" {
+			mod = escape(m)
+		}
+		if p.Done != 0 {
+			took = analyze.Span(span(p.At, p.Done))
+		}
+		if p.Namespaces != nil {
+			count = fmt.Sprint(*p.Namespaces)
+		}
+		tab.row(t.m.Since(p.At), action(p), name, mod, took, count, p.Who(), result(p.Result, p.Errno))
+	}
+	if rows == 0 {
+		return
+	}
+	t.section("PERNET OPERATIONS")
+	tab.write(&t.Builder, "  ")
+}
+
+// result says how a call ended.
+func result(r analyze.Result, errno uint32) string {
+	switch r {
+	case analyze.ResultOK:
+		return "ok"
+	case analyze.ResultFailed:
+		return analyze.ErrnoName(errno)
+	case analyze.ResultRunning:
+		return "still running at the end"
+	}
+	return "unknown: its return was lost"
+}
+
+func (t *writer) audit() {
+	au := t.m.Audit
+	t.section("AUDIT")
+	if au.Compared == 0 {
+		wrap(&t.Builder, "  ", "  ", "Not compared: "+au.Note+".")
+		return
+	}
+	if len(au.Differences) == 0 {
+		t.line("  At the end the kernel agreed with this report in all of %d points.", au.Compared)
+	} else {
+		t.line("  At the end the kernel disagreed in %d of %d points:", len(au.Differences), au.Compared)
+		tab := newTable("what", "kernel", "this report")
+		for _, d := range au.Differences {
+			tab.row(d.What, d.Expected, d.Reconstructed)
+		}
+		tab.write(&t.Builder, "  ")
+		if au.Note != "" {
+			wrap(&t.Builder, "  ", "  ", "Note: "+au.Note+".")
+		}
+	}
+	for _, n := range au.Unverified {
+		t.line("  %s should be there still, but no task or mount showed it to the snapshot.", n.Label())
+	}
+}
+
+func (t *writer) probes() {
+	l := t.m.Ledger
+	if l == nil || len(l.Probes) == 0 {
+		return
+	}
+	t.section("PROBES")
+	tab := newTable("probe", "hook", "status", "hits", "lost", "missed", "").numbers(3, 4, 5)
+	for _, p := range l.Probes {
+		hook := "-"
+		if p.Hook != "" {
+			hook = escape(p.Hook)
+		}
+		note := ""
+		if p.Function != "" && p.Function != p.Name {
+			note = escape(p.Function)
+		}
+		if p.Reason != "" {
+			note = strings.TrimPrefix(note+": "+analyze.EscapeText(p.Reason), ": ")
+		}
+		hits, lost, missed := "-", "-", "-"
+		if p.Status == event.StatusAttached {
+			hits, lost, missed = fmt.Sprint(p.Hits), fmt.Sprint(p.Lost), "unknown"
+			if p.Missed != nil {
+				missed = fmt.Sprint(*p.Missed)
+			}
+		}
+		tab.row(escape(p.Name), hook, escape(string(p.Status)), hits, lost, missed, note)
+	}
+	tab.write(&t.Builder, "  ")
+}
