@@ -9,22 +9,23 @@ import (
 // Analyzer builds a [Model]. It is an [event.Handler]; give it a whole trace,
 // then call [Analyzer.Model].
 type Analyzer struct {
-	m        Model
-	now      uint64
-	began    bool
-	nets     nets
-	devs     devices
-	wiphys   wiphys
-	calls    map[uint32][]*call // running functions by thread
-	names    map[string]*heldName
-	symbols  map[uint64][]event.Symbol
-	opening  *event.Snapshot // not applied yet
-	applied  *event.Snapshot
-	closing  *event.Snapshot
-	rows     map[rowKey]*row
-	rowOrder []*row
-	odd      uint64 // events that name nothing they could be about
-	finished bool
+	m Model
+	// now is the latest time seen, lastEvent that of the latest lifecycle event.
+	now, lastEvent uint64
+	began          bool
+	nets           nets
+	devs           devices
+	wiphys         wiphys
+	calls          map[uint32][]*call // running functions by thread
+	names          map[string]*heldName
+	symbols        map[uint64][]event.Symbol
+	opening        *event.Snapshot // not applied yet
+	applied        *event.Snapshot
+	closing        *event.Snapshot
+	rows           map[rowKey]*row
+	rowOrder       []*row
+	odd            uint64 // events that name nothing they could be about
+	finished       bool
 }
 
 var _ event.Handler = (*Analyzer)(nil)
@@ -77,6 +78,7 @@ func (a *Analyzer) tick(t uint64) {
 func (a *Analyzer) HandleEvent(e *event.Event) {
 	a.m.Events++
 	a.tick(e.Time)
+	a.lastEvent = e.Time
 	a.strayCalls(e)
 	if caller := a.netns(e.Caller, e.Time); caller != nil {
 		caller.sawTask(e.PID, e.Comm)
@@ -179,6 +181,16 @@ func (a *Analyzer) HandleEnd(e *event.End) {
 	a.tick(e.Time)
 	c := *e
 	a.m.End = &c
+}
+
+// horizon is how far the events reach. What was still going on at the end of the
+// recording went on until then at least; but where events could not be written
+// nothing is known of it after the last one that was.
+func (a *Analyzer) horizon() uint64 {
+	if a.m.Ledger != nil && a.m.Ledger.Unwritten != 0 {
+		return a.lastEvent
+	}
+	return a.m.Ended
 }
 
 // Model finishes the analysis and returns its result. Nothing may be handled

@@ -47,7 +47,7 @@ func (a *Analyzer) findNamespaces() {
 
 // findDying: put, but not gone at the end.
 func (a *Analyzer) findDying(n *Netns) {
-	age := sub(a.m.Ended, n.Put.At)
+	age := sub(a.horizon(), n.Put.At)
 	f := Finding{
 		Rule: "netns-dying", Severity: Info, Subject: n.Label(), At: n.Put.At, About: []*Netns{n},
 		Text: fmt.Sprintf("%s was being cleaned up when the recording ended, %s after its last reference went (%s).", n.Label(), Span(age), n.Put.Who()),
@@ -65,11 +65,11 @@ func (a *Analyzer) findDying(n *Netns) {
 func (a *Analyzer) findStuck() {
 	for _, tid := range slices.Sorted(maps.Keys(a.calls)) {
 		for _, c := range a.calls[tid] {
-			if c.kind != event.KindCleanupNet || sub(a.m.Ended, c.since) < slow {
+			if c.kind != event.KindCleanupNet || sub(a.horizon(), c.since) < slow {
 				continue
 			}
 			text := fmt.Sprintf("the clean-up of dying namespaces that began at %s in %s had not finished %s later. It holds pernet_ops_rwsem: a module that registers pernet operations waits for it, and then everybody who creates a namespace.",
-				a.m.Since(c.since), Task(c.pid, c.comm), Span(sub(a.m.Ended, c.since)))
+				a.m.Since(c.since), Task(c.pid, c.comm), Span(sub(a.horizon(), c.since)))
 			var waiting []string
 			for _, p := range a.m.Pernet {
 				if p.Result == ResultRunning {
@@ -79,8 +79,12 @@ func (a *Analyzer) findStuck() {
 			if len(waiting) != 0 {
 				text += " Waiting: " + list(waiting) + "."
 			}
+			severity := Error
+			if a.m.Lost != 0 || len(a.m.Damage) != 0 {
+				severity, text = Warning, text+" (Events are missing: its end may be among them.)"
+			}
 			a.find(Finding{
-				Rule: "cleanup-slow", Severity: Error, Subject: "cleanup_net", At: c.since, Text: text,
+				Rule: "cleanup-slow", Severity: severity, Subject: "cleanup_net", At: c.since, Text: text,
 				Advice: fmt.Sprintf("cat /proc/%d/stack; dmesg | grep 'to become free'", tid),
 			})
 		}

@@ -99,18 +99,29 @@ func (t *writer) ending() string {
 	if e == nil {
 		return " as far as it goes"
 	}
-	out := ""
-	switch e.Reason {
-	case "":
-	case "command":
-		out = ", until its command ended"
+	why, known := endings[e.Reason]
+	if !known {
+		why = ", ended by " + escape(e.Reason)
+	}
+	switch {
+	case e.ExitStatus == nil:
+		return why
+	case e.Reason == "command":
+		return fmt.Sprintf("%s with status %d", why, *e.ExitStatus)
 	default:
-		out = ", ended by " + escape(e.Reason)
+		return fmt.Sprintf("%s (its command ended with status %d)", why, *e.ExitStatus)
 	}
-	if e.ExitStatus != nil {
-		out += fmt.Sprintf(" with status %d", *e.ExitStatus)
-	}
-	return out
+}
+
+// endings has the reasons of event.End in words.
+var endings = map[string]string{
+	"":           "",
+	"command":    ", until its command ended",
+	"duration":   ", until its time was over",
+	"interrupt":  ", until it was interrupted",
+	"terminated": ", until it was terminated",
+	"disk-full":  ", until the disk was full",
+	"error":      ", until an error ended it",
 }
 
 // verdict says what the recording may have missed, before anything else.
