@@ -105,12 +105,23 @@ static __always_inline __u64 next_seq(__u32 ring)
 	return n;
 }
 
-static __always_inline void count_hit(__u32 probe)
-{
-	struct nst_probe_stats *stats = bpf_map_lookup_elem(&probe_stats, &probe);
+/*
+ * Set while the recording runs. Attaching and detaching take their time, one
+ * probe after the other; this lets all of them begin and end at once.
+ */
+volatile __u32 recording;
 
+/* Count a call of a probed function; false if nobody wants to know. */
+static __always_inline bool hit(__u32 probe)
+{
+	struct nst_probe_stats *stats;
+
+	if (!recording)
+		return false;
+	stats = bpf_map_lookup_elem(&probe_stats, &probe);
 	if (stats)
 		__sync_fetch_and_add(&stats->hits, 1);
+	return true;
 }
 
 static __always_inline void count_lost(__u32 probe)
@@ -224,11 +235,14 @@ static __always_inline __u32 within(void)
 /* Begin a record; NULL if the ring is full, which is then counted. */
 static __always_inline struct nst_event *event_begin(__u32 kind, __u8 phase, struct call *call)
 {
-	__u64 seq = next_seq(NST_LIFECYCLE);
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct task_struct *task;
 	struct nst_event *e;
+	__u64 seq;
 
+	if (!recording)
+		return NULL;
+	seq = next_seq(NST_LIFECYCLE);
 	e = bpf_ringbuf_reserve(&lifecycle, sizeof(*e), 0);
 	if (!e) {
 		count_lost(kind);

@@ -71,7 +71,8 @@ static __always_inline int deliver(struct net_device *dev, struct sk_buff *skb, 
 	struct nst_net ref;
 	__u32 len;
 
-	count_hit(probe);
+	if (!hit(probe))
+		return 0;
 	if (!dev)
 		return 0;
 	read_net(&ref, net);

@@ -9,7 +9,8 @@ static __always_inline int netdev_register_enter(struct net_device *dev)
 {
 	struct call call = {};
 
-	count_hit(NST_NETDEV_REGISTER);
+	if (!hit(NST_NETDEV_REGISTER))
+		return 0;
 	call.object = (__u64)dev;
 	call_begin(NST_NETDEV_REGISTER, &call);
 	return 0;
@@ -68,7 +69,8 @@ static __always_inline int netdev_unregister_enter(struct net_device *dev)
 {
 	struct nst_event *e;
 
-	count_hit(NST_NETDEV_UNREGISTER);
+	if (!hit(NST_NETDEV_UNREGISTER))
+		return 0;
 	e = event_begin(NST_NETDEV_UNREGISTER, NST_INSTANT, NULL);
 	if (e) {
 		read_netdev(e, dev);
@@ -97,7 +99,8 @@ static __always_inline int netdev_move_enter(struct net_device *dev, struct net 
 	struct call call = {};
 	struct nst_event *e;
 
-	count_hit(NST_NETDEV_MOVE);
+	if (!hit(NST_NETDEV_MOVE))
+		return 0;
 	call.object = (__u64)dev;
 	call.ifindex = BPF_CORE_READ(dev, ifindex);
 	read_net(&call.net, BPF_CORE_READ(dev, nd_net.net));
@@ -168,7 +171,8 @@ static __always_inline int netdev_rename_enter(struct net_device *dev)
 {
 	struct call call = {};
 
-	count_hit(NST_NETDEV_RENAME);
+	if (!hit(NST_NETDEV_RENAME))
+		return 0;
 	call.object = (__u64)dev;
 	bpf_probe_read_kernel_str(call.name, sizeof(dev->name), dev->name);
 	call_begin(NST_NETDEV_RENAME, &call);

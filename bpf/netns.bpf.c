@@ -12,7 +12,8 @@ static __always_inline int setup_net_enter(struct net *net)
 	struct call call = {};
 	struct nst_event *e;
 
-	count_hit(NST_SETUP_NET);
+	if (!hit(NST_SETUP_NET))
+		return 0;
 	read_net(&call.net, net);
 	/* A recycled struct net may still hold its last life's numbers. */
 	call.net.inum = 0;
@@ -83,7 +84,8 @@ static __always_inline int put_net_enter(struct net *net)
 {
 	struct call *netns_put = running(NST_NETNS_PUT);
 
-	count_hit(NST_PUT_NET);
+	if (!hit(NST_PUT_NET))
+		return 0;
 	if (netns_put)
 		netns_put->object = 0; /* it needn't look any more */
 	put_net_send(net);
@@ -125,7 +127,8 @@ static __always_inline int netns_put_enter(struct ns_common *ns)
 	/* Only a drop from one reference can be the last, or a race with it. */
 	if (net_references(net) > 2)
 		return 0;
-	count_hit(NST_NETNS_PUT);
+	if (!hit(NST_NETNS_PUT))
+		return 0;
 	call.object = (__u64)net;
 	call_begin(NST_NETNS_PUT, &call);
 	return 0;
@@ -176,7 +179,8 @@ static __always_inline int cleanup_net_enter(void)
 	struct call call = {};
 	struct nst_event *e;
 
-	count_hit(NST_CLEANUP_NET);
+	if (!hit(NST_CLEANUP_NET))
+		return 0;
 	call_begin(NST_CLEANUP_NET, &call);
 	e = event_begin(NST_CLEANUP_NET, NST_ENTER, &call);
 	if (e)
@@ -232,7 +236,8 @@ static __always_inline int free_net_enter(struct net *net)
 
 	if (!batch || !net)
 		return 0;
-	count_hit(NST_FREE_NET);
+	if (!hit(NST_FREE_NET))
+		return 0;
 	e = event_begin(NST_FREE_NET, NST_INSTANT, NULL);
 	if (e) {
 		e->start = batch->start;
@@ -261,7 +266,8 @@ static __always_inline int pernet_enter(__u32 kind, struct pernet_operations *op
 	struct call call = {};
 	struct nst_event *e;
 
-	count_hit(kind);
+	if (!hit(kind))
+		return 0;
 	call.object = (__u64)ops;
 	call.arg = (__u64)BPF_CORE_READ(ops, init);
 	if (!call.arg)
@@ -355,7 +361,8 @@ static __always_inline int ops_init_enter(void)
 
 	if (!call)
 		return 0;
-	count_hit(NST_OPS_INIT);
+	if (!hit(NST_OPS_INIT))
+		return 0;
 	call->count++;
 	return 0;
 }

@@ -17,7 +17,8 @@ static __always_inline int wiphy_instant(__u32 kind, struct wiphy *wiphy)
 {
 	struct nst_event *e;
 
-	count_hit(kind);
+	if (!hit(kind))
+		return 0;
 	e = event_begin(kind, NST_INSTANT, NULL);
 	if (e) {
 		read_wiphy(e, wiphy);
@@ -33,7 +34,8 @@ static __always_inline void wiphy_enter(__u32 kind, struct wiphy *wiphy, struct 
 	struct call call = {};
 	struct nst_event *e;
 
-	count_hit(kind);
+	if (!hit(kind))
+		return;
 	call.object = (__u64)wiphy;
 	if (wiphy)
 		read_net(&call.net, BPF_CORE_READ(wiphy, _net.net));
@@ -192,7 +194,8 @@ static __always_inline int wiphy_rename_enter(struct cfg80211_registered_device 
 	struct wiphy *wiphy = rdev_wiphy(rdev);
 	struct call call = {};
 
-	count_hit(NST_WIPHY_RENAME);
+	if (!hit(NST_WIPHY_RENAME))
+		return 0;
 	call.object = (__u64)wiphy;
 	if (wiphy) {
 		read_net(&call.net, BPF_CORE_READ(wiphy, _net.net));
@@ -284,7 +287,8 @@ static __always_inline int if_add_enter(struct ieee80211_local *local, const cha
 {
 	struct call call = {};
 
-	count_hit(NST_IF_ADD);
+	if (!hit(NST_IF_ADD))
+		return 0;
 	bpf_probe_read_kernel_str(call.name, sizeof(call.name), name);
 	call.count = type;
 	if (bpf_core_field_exists(local->hw.wiphy))
@@ -354,7 +358,8 @@ static __always_inline int if_remove_enter(struct ieee80211_sub_if_data *sdata)
 {
 	struct nst_event *e;
 
-	count_hit(NST_IF_REMOVE);
+	if (!hit(NST_IF_REMOVE))
+		return 0;
 	e = event_begin(NST_IF_REMOVE, NST_INSTANT, NULL);
 	if (!e)
 		return 0;

@@ -3,6 +3,7 @@
 package probes
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/cilium/ebpf"
@@ -17,8 +18,6 @@ type attached struct {
 	ledger              event.ProbeLedger
 	entry, exit         *ebpf.Program
 	entryLink, exitLink link.Link
-	// linkMissed is what links that are closed by now had missed.
-	linkMissed uint64
 }
 
 // attach tries the hooks of c in turn. It can't fail: what went wrong is in the
@@ -46,12 +45,9 @@ func (s *Set) tryHook(a *attached, hook string) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			a.close()
+			err = errors.Join(err, a.detach())
 		}
 	}()
-	// The exit first: a call that is entered unseen ends as an exit without an
-	// entry, which is harmless; one whose exit is unseen would be thought to
-	// be running for ever.
 	if a.exit != nil {
 		if a.exitLink, err = attachProgram(a.exit, a.function.name, hook, true); err != nil {
 			return err
@@ -72,16 +68,19 @@ func attachProgram(p *ebpf.Program, function, hook string, exit bool) (link.Link
 	}
 }
 
-func (a *attached) close() {
+// detach takes the programs off the function and frees them.
+func (a *attached) detach() error {
+	var errs []error
 	for _, l := range []link.Link{a.entryLink, a.exitLink} {
 		if l != nil {
-			l.Close()
+			errs = append(errs, l.Close())
 		}
 	}
 	for _, p := range []*ebpf.Program{a.entry, a.exit} {
 		if p != nil {
-			p.Close()
+			errs = append(errs, p.Close())
 		}
 	}
 	a.entryLink, a.exitLink, a.entry, a.exit = nil, nil, nil, nil
+	return errors.Join(errs...)
 }

@@ -295,6 +295,7 @@ const (
 	bpfVarRdevWiphyIdxOffset         = "rdev_wiphy_idx_offset"
 	bpfVarRdevWiphyOffset            = "rdev_wiphy_offset"
 	bpfVarRecordPackets              = "record_packets"
+	bpfVarRecording                  = "recording"
 	bpfVarSetupNetArgs               = "setup_net_args"
 	bpfVarUnusedNstDrop              = "unused_nst_drop"
 	bpfVarUnusedNstEvent             = "unused_nst_event"
@@ -447,6 +448,7 @@ type bpfVariableSpecs struct {
 	RdevWiphyIdxOffset *ebpf.VariableSpec `ebpf:"rdev_wiphy_idx_offset"`
 	RdevWiphyOffset    *ebpf.VariableSpec `ebpf:"rdev_wiphy_offset"`
 	RecordPackets      *ebpf.VariableSpec `ebpf:"record_packets"`
+	Recording          *ebpf.VariableSpec `ebpf:"recording"`
 	SetupNetArgs       *ebpf.VariableSpec `ebpf:"setup_net_args"`
 	UnusedNstDrop      *ebpf.VariableSpec `ebpf:"unused_nst_drop"`
 	UnusedNstEvent     *ebpf.VariableSpec `ebpf:"unused_nst_event"`
@@ -514,6 +516,7 @@ type bpfVariables struct {
 	RdevWiphyIdxOffset *ebpf.Variable `ebpf:"rdev_wiphy_idx_offset"`
 	RdevWiphyOffset    *ebpf.Variable `ebpf:"rdev_wiphy_offset"`
 	RecordPackets      *ebpf.Variable `ebpf:"record_packets"`
+	Recording          *ebpf.Variable `ebpf:"recording"`
 	SetupNetArgs       *ebpf.Variable `ebpf:"setup_net_args"`
 	UnusedNstDrop      *ebpf.Variable `ebpf:"unused_nst_drop"`
 	UnusedNstEvent     *ebpf.Variable `ebpf:"unused_nst_event"`

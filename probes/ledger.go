@@ -89,7 +89,6 @@ func (s *Set) missed(a *attached) *uint64 {
 		}
 		sum += n
 	}
-	sum += a.linkMissed
 	return &sum
 }
 
@@ -115,11 +114,4 @@ func linkMisses(l link.Link) (n uint64, known bool) {
 		return 0, false
 	}
 	return kprobe.Missed, true
-}
-
-// keepMisses saves the count of a link that is about to be closed.
-func (a *attached) keepMisses(l link.Link) {
-	if n, known := linkMisses(l); known {
-		a.linkMissed += n
-	}
 }

@@ -22,6 +22,8 @@ type loader struct {
 	kernel *kernel
 	spec   *ebpf.CollectionSpec
 	maps   map[string]*ebpf.Map
+	// recording is the programs' variable of that name.
+	recording *ebpf.Variable
 }
 
 func newLoader(k *kernel, o Options) (*loader, error) {
@@ -47,6 +49,9 @@ func newLoader(k *kernel, o Options) (*loader, error) {
 		return nil, fmt.Errorf("create the maps: %w", err)
 	}
 	l.maps = maps.Maps
+	if l.recording = maps.Variables["recording"]; l.recording == nil {
+		return nil, errors.New("prepare nstrace's programs: no variable recording")
+	}
 	return l, nil
 }
 

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 
@@ -56,8 +55,8 @@ type Set struct {
 	lifecycleN, packetsN     uint64
 }
 
-// Attach fits the programs to the running kernel and attaches them. A probe
-// that can't be had is no error; the ledger says so. No probe at all is one.
+// Attach fits the programs to the running kernel and attaches them, silent
+// until Begin. A probe that can't be had is no error; the ledger says so. No probe at all is one.
 func Attach(o Options) (*Set, error) {
 	if err := o.normalise(); err != nil {
 		return nil, err
@@ -179,12 +178,31 @@ func (s *Set) ReadCounts(sink Sink) error {
 	return s.counters.read(now, sink.HandleCount)
 }
 
-// Stop detaches all probes and hands over everything that is left, the losses
-// included. The ledger is final afterwards.
-func (s *Set) Stop(sink Sink) error {
-	err := s.detach()
-	return errors.Join(err, s.read(sink, true), s.tails(sink), s.ReadCounts(sink))
+// Begin lets all probes begin at once. Until then they are attached but silent.
+func (s *Set) Begin() error {
+	if err := s.loader.recording.Set(uint32(1)); err != nil {
+		return fmt.Errorf("begin to record: %w", err)
+	}
+	return nil
 }
+
+// Stop silences all probes at once and hands over everything that is left, the
+// losses included. The ledger is final afterwards. Detaching, which takes the
+// kernel much longer, is left to Close.
+func (s *Set) Stop(sink Sink) error {
+	if err := s.loader.recording.Set(uint32(0)); err != nil {
+		return fmt.Errorf("end the recording: %w", err)
+	}
+	// A grace period later no program is left that still saw it set
+	// (sys_membarrier calls synchronize_rcu).
+	if _, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0); errno != 0 {
+		return fmt.Errorf("wait for running programs: %w", errno)
+	}
+	return errors.Join(s.read(sink, true), s.tails(sink), s.ReadCounts(sink))
+}
+
+// membarrierGlobal is MEMBARRIER_CMD_GLOBAL (include/uapi/linux/membarrier.h).
+const membarrierGlobal = 1
 
 // tails compares the sequence numbers with what the kernel gave out.
 func (s *Set) tails(sink Sink) error {
@@ -204,41 +222,23 @@ func (s *Set) tails(sink Sink) error {
 	return nil
 }
 
-// detach takes the entry programs off first, so that no call is left without
-// its end; all at once, since the kernel waits for each.
+// detach takes all programs off at once, since the kernel waits for each.
 func (s *Set) detach() error {
-	entries := func(a *attached) *link.Link { return &a.entryLink }
-	exits := func(a *attached) *link.Link { return &a.exitLink }
-	var all []error
-	for _, which := range []func(*attached) *link.Link{entries, exits} {
-		var wg sync.WaitGroup
-		errs := make([]error, len(s.probes))
-		for i, a := range s.probes {
-			l := which(a)
-			if *l == nil {
-				continue
-			}
-			a.keepMisses(*l)
-			wg.Go(func() {
-				errs[i] = (*l).Close()
-				*l = nil
-			})
-		}
-		wg.Wait()
-		all = append(all, errs...)
+	var wg sync.WaitGroup
+	errs := make([]error, len(s.probes))
+	for i, a := range s.probes {
+		wg.Go(func() { errs[i] = a.detach() })
 	}
-	if err := errors.Join(all...); err != nil {
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("detach the probes: %w", err)
 	}
 	return nil
 }
 
-// Close frees everything. What Stop hasn't handed over is gone.
+// Close detaches and frees everything. What Stop hasn't handed over is gone.
 func (s *Set) Close() error {
 	err := s.detach()
-	for _, a := range s.probes {
-		a.close()
-	}
 	for _, r := range []*ring{s.lifecycle, s.packets} {
 		if r != nil {
 			r.close()

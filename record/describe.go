@@ -14,8 +14,8 @@ import (
 	"github.com/nstrace/nstrace/snapshot"
 )
 
-// describe says what this is a recording of. It is called when the probes are
-// attached: its time is the recording's beginning.
+// describe says what this is a recording of. It is called when the probes have
+// begun: its time is the recording's beginning.
 func describe(o *Options) (event.Recording, error) {
 	var r event.Recording
 	var uts unix.Utsname
@@ -42,15 +42,6 @@ func describe(o *Options) (event.Recording, error) {
 		CPUs: cpus, Command: o.CommandLine, Delivery: string(o.Probes.Delivery),
 		InitNet: initNet, Began: clock.Boot, Clock: clock,
 	}, nil
-}
-
-func (s *session) describeEnd(failed error) (event.End, error) {
-	clock, err := readClock()
-	end := event.End{Time: clock.Boot, Clock: clock, Reason: s.reason, ExitStatus: s.result.ExitStatus}
-	if failed != nil {
-		end.Error = failed.Error()
-	}
-	return end, err
 }
 
 // readClock reads boot and wall time as close together as can be.

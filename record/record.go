@@ -122,9 +122,13 @@ func (s *session) prepare() (err error) {
 	return err
 }
 
-// create begins the file. The first ledger is written at once, so that even a
-// recording that is killed in its first second says what it was made of.
+// create lets the recording and its file begin. The first ledger is written at
+// once, so that even one that is killed in its first second says what it was
+// made of.
 func (s *session) create() error {
+	if err := s.probes.Begin(); err != nil {
+		return err
+	}
 	recording, err := describe(&s.options)
 	if err != nil {
 		return err
@@ -181,7 +185,8 @@ func (s *session) wake() {
 // finish ends the recording in the order that loses nothing. The file is closed
 // whatever goes wrong.
 func (s *session) finish(failed error) error {
-	err := s.probes.Stop(s)
+	ended, err := readClock()
+	err = errors.Join(err, s.probes.Stop(s))
 	if s.watcher != nil {
 		err = errors.Join(err, s.watcher.Close())
 		s.watcher = nil
@@ -192,8 +197,11 @@ func (s *session) finish(failed error) error {
 	}
 	err = errors.Join(err, s.writeLedger())
 	s.result.Reason = s.reason
-	end, cerr := s.describeEnd(errors.Join(failed, err))
-	err = errors.Join(err, cerr, s.writer.Close(end))
+	end := event.End{Time: ended.Boot, Clock: ended, Reason: s.reason, ExitStatus: s.result.ExitStatus}
+	if e := errors.Join(failed, err); e != nil {
+		end.Error = e.Error()
+	}
+	err = errors.Join(err, s.writer.Close(end))
 	s.result.Bytes = s.writer.Size()
 	if failed != nil && s.writer.Err() != nil {
 		return nil // the writer's error is sticky: said once is enough

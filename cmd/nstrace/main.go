@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -123,7 +124,7 @@ func (c *choice) Set(s string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("must be one of %q", c.allowed)
+	return fmt.Errorf("must be one of %s", strings.Join(c.allowed, ", "))
 }
 
 // flagChoice adds a flag that takes one of a few values, the first by default,

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -51,7 +52,7 @@ before the recording begins to be seen: with --load-modules, record loads them.
 	f.StringVar(&o.ReadyFile, "ready-file", "", "create `FILE` once everything is attached")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if cmd.ArgsLenAtDash() != 0 && len(args) > 0 {
-			return usageError{fmt.Errorf("put -- before the command: nstrace record -- %s ...", args[0])}
+			return usageError{fmt.Errorf("put -- before the command: nstrace record -- %s", strings.Join(args, " "))}
 		}
 		if o.Duration < 0 {
 			return usageError{fmt.Errorf("--duration %s: must not be negative", o.Duration)}

@@ -4,7 +4,9 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -77,6 +79,9 @@ func fileArgument(args []string) string {
 
 func readModel(path string) (*analyze.Model, error) {
 	r, err := trace.Open(path)
+	if path == defaultFile && errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: name a trace file, or make one with 'sudo nstrace record'", err)
+	}
 	if err != nil {
 		return nil, err
 	}

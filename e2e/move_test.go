@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var keep = flag.String("keep", "", "copy the recordings to `DIR`, for testdata")
+
+// report is the part of the JSON report that the tests look at.
+type report struct {
+	Recording struct {
+		Complete bool
+		Lost     *uint64
+		Clean    bool
+		Probes   []struct {
+			Name, Hook, Status string
+			Hits, Lost         uint64
+			Missed             *uint64
+		}
+	}
+	Namespaces []struct {
+		ID      string
+		Inum    uint32
+		Initial bool
+		Names   []string
+		Created *struct {
+			Comm     string
+			SetupNS  int64 `json:"setup_ns"`
+			Inferred bool
+		}
+		Destroyed *struct {
+			PutAtNS   *int64 `json:"put_at_ns"`
+			CleanupNS *int64 `json:"cleanup_ns"`
+		}
+		Delivery []struct {
+			Device         string
+			Ifindex        int
+			Path           string
+			Packets, Bytes uint64
+			RxPackets      *uint64 `json:"rx_packets"`
+		}
+	}
+	Moves []struct {
+		What, Name, From, To, Error, Comm, Cause string
+		NewName                                  string `json:"new_name"`
+		Errno                                    int
+	}
+	Findings []struct{ Rule string }
+	Audit    struct {
+		Compared    int
+		Differences []any
+	}
+}
+
+// name is what a namespace is called in the tests.
+func (r *report) name(id string) string {
+	for _, n := range r.Namespaces {
+		switch {
+		case n.ID == id && n.Initial:
+			return "init"
+		case n.ID == id && len(n.Names) > 0:
+			return n.Names[0]
+		}
+	}
+	return id
+}
+
+// readReport has nstrace tell of a recording.
+func readReport(t *testing.T, nstrace, file string) *report {
+	t.Helper()
+	cmd := exec.Command(nstrace, "report", "--format", "json", file)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s: %v", cmd, err)
+	}
+	var r report
+	if err := json.Unmarshal(out, &r); err != nil {
+		t.Fatal(err)
+	}
+	return &r
+}
+
+// TestMove records the demo's scenario and holds the report against what is
+// known of it, and its counts against the kernel's.
+func TestMove(t *testing.T) {
+	if testing.Short() {
+		t.Skip("boots virtual machines")
+	}
+	for _, c := range []struct{ attach, delivery, keep string }{
+		{"fentry", "count", "move-6.1.nst"},
+		{"kprobe", "packets", "move-6.1-packets.nst"},
+	} {
+		t.Run(c.attach+" "+c.delivery, func(t *testing.T) {
+			dir := t.TempDir()
+			nstrace := filepath.Join(dir, "nstrace")
+			build(t, nstrace, "build", "../cmd/nstrace")
+			copyFile(t, "../lab/scenario/scenario.sh", filepath.Join(dir, "scenario.sh"))
+			status, out := boot(t, dir, nil, "./nstrace", "record", "--load-modules", "--attach", c.attach,
+				"--delivery", c.delivery, "-o", "move.nst", "--", "sh", "scenario.sh", "kernel")
+			if status != 0 {
+				t.Fatalf("exit status %d\n%s", status, out)
+			}
+			file := filepath.Join(dir, "move.nst")
+			if *keep != "" {
+				copyFile(t, file, filepath.Join(*keep, c.keep))
+			}
+			r := readReport(t, nstrace, file)
+			checkProbes(t, r, c.attach)
+			checkStory(t, r)
+			checkDelivery(t, r, filepath.Join(dir, "kernel/both"))
+			if out, err := exec.Command(nstrace, "verify", file).CombinedOutput(); err != nil {
+				t.Errorf("verify: %v\n%s", err, out)
+			}
+			if t.Failed() {
+				text, _ := exec.Command(nstrace, "report", file).CombinedOutput()
+				t.Logf("%s\n%s", out, text)
+			}
+		})
+	}
+}
+
+func checkProbes(t *testing.T, r *report, hook string) {
+	t.Helper()
+	if !r.Recording.Complete || !r.Recording.Clean || r.Recording.Lost == nil || *r.Recording.Lost != 0 {
+		t.Errorf("the recording should be complete and without losses: %+v", r.Recording)
+	}
+	if len(r.Recording.Probes) == 0 {
+		t.Error("no probes")
+	}
+	for _, p := range r.Recording.Probes {
+		if p.Status != "attached" || p.Hook != hook {
+			t.Errorf("probe %s: %s by %q, want it attached by %s", p.Name, p.Status, p.Hook, hook)
+		}
+	}
+}
+
+// checkStory holds births, moves and deaths against the scenario.
+func checkStory(t *testing.T, r *report) {
+	t.Helper()
+	var moves []string
+	for _, m := range r.Moves {
+		moves = append(moves, fmt.Sprintf("%s %s %s>%s %s %s %s",
+			m.What, m.Name, r.name(m.From), r.name(m.To), strings.TrimSpace(m.Error), m.Cause, commOf(m.Comm)))
+	}
+	want := []string{
+		"wiphy phy1 init>ap  request iw",
+		"netdev wlan1 init>ap  carried-by-wiphy iw",
+		"wiphy phy2 init>sta  request iw",
+		"netdev wlan2 init>sta  carried-by-wiphy iw",
+		"netdev wlan0 init>ap EINVAL request ip",
+		"wiphy phy2 sta>init  namespace-death kworker",
+		"netdev wlan2 sta>init  carried-by-wiphy kworker",
+	}
+	if !slices.Equal(moves, want) {
+		t.Errorf("moves:\n%s\nwant:\n%s", strings.Join(moves, "\n"), strings.Join(want, "\n"))
+	}
+	names := map[string]int{}
+	for i, n := range r.Namespaces {
+		names[r.name(n.ID)] = i
+	}
+	if len(r.Namespaces) != 3 || len(names) != 3 {
+		t.Fatalf("namespaces: %v", names)
+	}
+	for _, name := range []string{"ap", "sta"} {
+		n := r.Namespaces[names[name]]
+		if n.Created == nil || n.Created.Comm != "ip" || n.Created.Inferred || n.Created.SetupNS <= 0 {
+			t.Errorf("%s was created: %+v", name, n.Created)
+		}
+	}
+	if d := r.Namespaces[names["sta"]].Destroyed; d == nil || d.PutAtNS == nil || d.CleanupNS == nil {
+		t.Errorf("sta was destroyed: %+v", d)
+	}
+	if d := r.Namespaces[names["ap"]].Destroyed; d != nil {
+		t.Errorf("ap was destroyed: %+v", d)
+	}
+	for _, rule := range []string{"netdev-pinned-to-wiphy", "wiphy-returned"} {
+		if !slices.ContainsFunc(r.Findings, func(f struct{ Rule string }) bool { return f.Rule == rule }) {
+			t.Errorf("no finding %s in %v", rule, r.Findings)
+		}
+	}
+	if r.Audit.Compared == 0 || len(r.Audit.Differences) != 0 {
+		t.Errorf("audit: %+v", r.Audit)
+	}
+}
+
+// commOf leaves out which of the kernel's workers it was.
+func commOf(comm string) string {
+	name, _, _ := strings.Cut(comm, "/")
+	return name
+}
+
+// checkDelivery compares every count with `ip -s link` in that namespace.
+func checkDelivery(t *testing.T, r *report, kernel string) {
+	t.Helper()
+	for _, n := range r.Namespaces {
+		if inum := inumOf(t, kernel, r.name(n.ID)); inum != n.Inum {
+			t.Errorf("inum of %s: %d, the kernel has %d", r.name(n.ID), n.Inum, inum)
+		}
+		links := linksOf(t, filepath.Join(kernel, r.name(n.ID)+".link.json"))
+		counted := map[string]uint64{}
+		for _, d := range n.Delivery {
+			counted[d.Device] += d.Packets
+			l, ok := links[d.Device]
+			if !ok {
+				t.Errorf("%s has no %s", r.name(n.ID), d.Device)
+				continue
+			}
+			if d.Packets != l.Packets || d.Bytes != l.Bytes {
+				t.Errorf("%s in %s: %d packets, %d bytes; the kernel has %d and %d",
+					d.Device, r.name(n.ID), d.Packets, d.Bytes, l.Packets, l.Bytes)
+			}
+			if d.RxPackets == nil || *d.RxPackets != l.Packets {
+				t.Errorf("rx_packets of %s in %s: %v; the kernel has %d", d.Device, r.name(n.ID), d.RxPackets, l.Packets)
+			}
+		}
+		for name, l := range links {
+			if l.Packets != counted[name] {
+				t.Errorf("%s in %s received %d packets; the report has %d", name, r.name(n.ID), l.Packets, counted[name])
+			}
+		}
+	}
+}
+
+type rxCounters struct{ Packets, Bytes uint64 }
+
+func linksOf(t *testing.T, file string) map[string]rxCounters {
+	t.Helper()
+	var links []struct {
+		Ifname  string
+		Stats64 struct{ Rx rxCounters }
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, &links); err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	rx := map[string]rxCounters{}
+	for _, l := range links {
+		rx[l.Ifname] = l.Stats64.Rx
+	}
+	if len(rx) == 0 {
+		t.Fatalf("%s has no links", file)
+	}
+	return rx
+}
+
+func inumOf(t *testing.T, kernel, name string) uint32 {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(kernel, "inums"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(data)) {
+		var inum uint32
+		var of string
+		if _, err := fmt.Sscan(line, &inum, &of); err == nil && of == name {
+			return inum
+		}
+	}
+	t.Fatalf("no inum of %s in %s", name, data)
+	return 0
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	data, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(to, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}

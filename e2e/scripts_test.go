@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// TestInMachine runs the tests of the other packages that need a kernel to
+// trace, or radios, in a machine: those that look for NSTRACE_LAB. One machine
+// each, since some load and unload modules under the others' feet.
+func TestInMachine(t *testing.T) {
+	if testing.Short() {
+		t.Skip("boots virtual machines")
+	}
+	for _, c := range []struct{ pkg, run string }{
+		{"cmd/nstrace", "TestLab"},
+		{"snapshot", "."},
+	} {
+		t.Run(c.pkg, func(t *testing.T) {
+			dir := t.TempDir()
+			build(t, filepath.Join(dir, "test"), "test", "-c", "../"+c.pkg)
+			if data := filepath.Join("..", c.pkg, "testdata"); exists(data) {
+				if err := os.CopyFS(filepath.Join(dir, "testdata"), os.DirFS(data)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			env := []string{"NSTRACE_LAB=1", "TMPDIR=/tmp"}
+			if *keep != "" {
+				env = append(env, "NSTRACE_KEEP=/share/keep")
+				if err := os.Mkdir(filepath.Join(dir, "keep"), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			status, out := boot(t, dir, env, "sh", "-c", "modprobe mac80211 && ./test -test.v -test.run "+c.run)
+			if *keep != "" {
+				if err := os.CopyFS(*keep, os.DirFS(filepath.Join(dir, "keep"))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if status != 0 {
+				t.Errorf("exit status %d", status)
+			}
+			t.Log(out)
+		})
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
