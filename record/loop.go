@@ -14,13 +14,15 @@ import (
 	"github.com/nstrace/nstrace/snapshot"
 )
 
-// The rhythm of a recording. A kill costs at most what came since the last
-// flush; the rings are looked at often enough that a record rarely has to wake
-// anybody.
+// The rhythm of a recording. Records wake nobody until a quarter of their ring
+// is full, so the rings are looked at from time to time: less often while
+// nothing happens, but often enough that a kill costs at most the last 250 ms.
 const (
-	ringInterval   = 25 * time.Millisecond
+	busyInterval   = 50 * time.Millisecond
+	idleInterval   = 200 * time.Millisecond
+	idleAfter      = time.Second
 	countInterval  = 100 * time.Millisecond
-	flushInterval  = 200 * time.Millisecond
+	flushInterval  = 150 * time.Millisecond
 	liveInterval   = time.Second
 	ledgerInterval = 5 * time.Second
 )
@@ -56,7 +58,7 @@ type takenSnapshot struct {
 func (s *session) loop(opening <-chan takenSnapshot) error {
 	var due schedule
 	for {
-		if err := s.probes.Wait(ringInterval); err != nil {
+		if err := s.probes.Wait(due.interval()); err != nil {
 			return s.failed(err)
 		}
 		if err := s.round(&due); err != nil {
@@ -80,17 +82,35 @@ func (s *session) loop(opening <-chan takenSnapshot) error {
 	}
 }
 
-// schedule has the rhythm of everything that isn't done in every round.
-type schedule struct{ count, flush, live, ledger rhythm }
+// schedule has the rhythm of everything that isn't done in every round, and when
+// something happened last.
+type schedule struct {
+	count, flush, live, ledger rhythm
+	// accounted is what was seen at the last ledger.
+	seen, accounted uint64
+	active          time.Time
+}
+
+// interval is how long to wait for the next round.
+func (d *schedule) interval() time.Duration {
+	if time.Since(d.active) < idleAfter {
+		return busyInterval
+	}
+	return idleInterval
+}
 
 func (s *session) round(due *schedule) error {
 	now := time.Now()
 	err := s.probes.Read(s)
+	if seen := s.result.Events + s.result.Packets; seen != due.seen {
+		due.seen, due.active = seen, now
+	}
 	if due.count.now(now, countInterval) {
 		err = errors.Join(err, s.probes.ReadCounts(s))
 	}
 	s.writeNames()
-	if due.ledger.now(now, ledgerInterval) {
+	if due.seen != due.accounted && due.ledger.now(now, ledgerInterval) {
+		due.accounted = due.seen
 		err = errors.Join(err, s.writeLedger())
 	}
 	if due.flush.now(now, flushInterval) {

@@ -3,6 +3,7 @@
 package record
 
 import (
+	"reflect"
 	"sync"
 
 	"github.com/nstrace/nstrace/event"
@@ -41,8 +42,8 @@ func (s *session) progress() Progress {
 	return p
 }
 
-// writeLedger writes the account so far. The file is flushed first, so that what
-// is unwritten then could not be written.
+// writeLedger writes the account so far, unless it is as it was. The file is
+// flushed first, so that what is unwritten then could not be written.
 func (s *session) writeLedger() error {
 	ledger, err := s.probes.Ledger()
 	if err != nil {
@@ -50,6 +51,11 @@ func (s *session) writeLedger() error {
 	}
 	s.writer.Flush()
 	ledger.Unwritten = s.writer.Unwritten()
+	last := s.result.Ledger
+	last.Time = ledger.Time
+	if reflect.DeepEqual(last, ledger) {
+		return nil
+	}
 	s.result.Ledger = ledger
 	return s.writer.Ledger(&ledger)
 }

@@ -12,12 +12,8 @@ import (
 
 func (t *writer) deliveries() {
 	t.section("DELIVERED BY WI-FI")
-	switch {
-	case t.m.Recording.Delivery == "off":
-		t.line("  not recorded (--delivery off)")
-		return
-	case len(t.m.Delivery) == 0:
-		t.line("  nothing")
+	if len(t.m.Delivery) == 0 {
+		t.line("  %s", t.noDelivery())
 		return
 	}
 	tab := t.deliveryTable()
@@ -25,6 +21,21 @@ func (t *writer) deliveries() {
 		t.deliveryRows(tab, n)
 	}
 	tab.write(&t.Builder, "  ")
+}
+
+// noDelivery says why there are no rows: nothing came, or nobody counted.
+func (t *writer) noDelivery() string {
+	if t.m.Recording.Delivery == "off" {
+		return "not recorded (--delivery off)"
+	}
+	if t.m.Ledger != nil {
+		for _, p := range t.m.Ledger.Probes {
+			if p.Name == event.PathDeliverSKB.String() && p.Status == event.StatusAttached {
+				return "nothing"
+			}
+		}
+	}
+	return "unknown: the probe ieee80211_deliver_skb was not attached"
 }
 
 func (t *writer) deliveryTable() *table {
