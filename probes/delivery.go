@@ -17,9 +17,9 @@ type counters struct {
 	known        map[bpfNstFlow]*flowState
 	perCPU       []bpfNstCount
 	count        event.Count
-	// gone are devices that were unregistered: once closed they deliver no
-	// more, so their flows can be taken out after the next reading.
-	gone map[uint64]bool
+	// gone are devices that were unregistered, and when: once closed they
+	// deliver no more, so their flows can be taken out after the next reading.
+	gone map[uint64]uint64
 }
 
 // flowState is what was read of a flow so far.
@@ -30,9 +30,12 @@ type flowState struct {
 func newCounters(maps map[string]*ebpf.Map) *counters {
 	return &counters{
 		flows: maps["flows"], bases: maps["flow_bases"],
-		known: map[bpfNstFlow]*flowState{}, gone: map[uint64]bool{},
+		known: map[bpfNstFlow]*flowState{}, gone: map[uint64]uint64{},
 	}
 }
+
+// unregistered notes that a device is gone.
+func (c *counters) unregistered(dev, time uint64) { c.gone[dev] = time }
 
 // read reports what each flow has delivered since the last time.
 func (c *counters) read(now uint64, report func(*event.Count)) error {
@@ -45,10 +48,12 @@ func (c *counters) read(now uint64, report func(*event.Count)) error {
 	)
 	flows := c.flows.Iterate()
 	for flows.Next(&flow, &c.perCPU) {
-		if err := c.readFlow(flow, now, report); err != nil {
+		sum := sumCounts(c.perCPU)
+		if err := c.readFlow(flow, sum, now, report); err != nil {
 			return err
 		}
-		if c.gone[flow.Dev] {
+		// Its address may be another device's already, which delivers.
+		if since, ok := c.gone[flow.Dev]; ok && sum.Last <= since {
 			dead = append(dead, flow)
 		}
 	}
@@ -64,9 +69,9 @@ func (c *counters) read(now uint64, report func(*event.Count)) error {
 	return nil
 }
 
-func (c *counters) readFlow(flow bpfNstFlow, now uint64, report func(*event.Count)) error {
-	var sum bpfNstCount
-	for _, n := range c.perCPU {
+// sumCounts puts together what the CPUs counted of one flow.
+func sumCounts(perCPU []bpfNstCount) (sum bpfNstCount) {
+	for _, n := range perCPU {
 		sum.Packets += n.Packets
 		sum.Bytes += n.Bytes
 		if n.First != 0 && (sum.First == 0 || n.First < sum.First) {
@@ -74,6 +79,10 @@ func (c *counters) readFlow(flow bpfNstFlow, now uint64, report func(*event.Coun
 		}
 		sum.Last = max(sum.Last, n.Last)
 	}
+	return sum
+}
+
+func (c *counters) readFlow(flow bpfNstFlow, sum bpfNstCount, now uint64, report func(*event.Count)) error {
 	state := c.known[flow]
 	if state != nil && sum.Packets == state.packets && sum.Bytes == state.bytes {
 		return nil

@@ -58,6 +58,10 @@ func newRing(name string, m *ebpf.Map) (*ring, error) {
 // the ring's own: valid during the call only. It returns how many there were.
 // It stops at what was in the ring when it began, so that a fast producer can't
 // keep it.
+//
+// Where a header makes no sense, nothing up to the producer's position does: take
+// gets nil once, for a record that can't be decoded, and reading goes on from
+// there. The sequence numbers tell how much that was.
 func (r *ring) drain(take func(record []byte)) int {
 	n := 0
 	position := atomic.LoadUint64(r.consumer)
@@ -69,6 +73,11 @@ func (r *ring) drain(take func(record []byte)) int {
 			break
 		}
 		length := uint64(header &^ (recordBusy | recordDiscarded))
+		if left := end - position; left > r.size || recordHeader+length > left {
+			take(nil)
+			atomic.StoreUint64(r.consumer, end)
+			return n + 1
+		}
 		if header&recordDiscarded == 0 {
 			take(r.data[at+recordHeader : at+recordHeader+length])
 			n++

@@ -8,12 +8,13 @@ import "github.com/nstrace/nstrace/event"
 //
 // A number is taken before ring space is reserved. Between the two the program
 // can be preempted, so numbers of one CPU may arrive out of order by a little; a
-// gap is taken for a loss only when it has stayed open through a whole drain of
-// the ring begun after it appeared.
+// gap is taken for a loss only when it has stayed open through two whole drains
+// of the ring begun after it appeared: a loss told late does no harm, a false one
+// does. What comes later still stays counted as lost.
 type sequence struct {
 	ring string
 	cpus []cpuSequence
-	// drains counts the drains begun.
+	// drains counts the drains that are over.
 	drains uint64
 	lost   uint64
 }

@@ -142,24 +142,7 @@ func (s *Set) Read(sink Sink) error {
 }
 
 func (s *Set) read(sink Sink, final bool) error {
-	s.lifecycleN += uint64(s.lifecycle.drain(func(record []byte) {
-		e, ok := s.decoder.lifecycle(record)
-		if !ok {
-			return
-		}
-		s.lifecycleSeq.saw(e.CPU, e.Seq, e.Time)
-		if e.Kind == event.KindNetdevUnregister {
-			s.counters.gone[e.Dev] = true
-		}
-		s.symbols.mention(e)
-		sink.HandleEvent(e)
-	}))
-	s.packetsN += uint64(s.packets.drain(func(record []byte) {
-		if p, ok := s.decoder.packetRecord(record); ok {
-			s.packetsSeq.saw(p.CPU, p.Seq, p.Time)
-			sink.HandlePacket(p)
-		}
-	}))
+	s.drain(sink)
 	s.lifecycleSeq.settle(final, sink.HandleLoss)
 	s.packetsSeq.settle(final, sink.HandleLoss)
 	now, err := bootTime()
@@ -167,6 +150,33 @@ func (s *Set) read(sink Sink, final bool) error {
 		s.symbols.resolve(now, sink.HandleSymbol)
 	}
 	return err
+}
+
+// drain empties the rings. A record that can't be decoded isn't received: its
+// sequence number stays missing, so it is among the lost.
+func (s *Set) drain(sink Sink) {
+	s.lifecycle.drain(func(record []byte) {
+		e, ok := s.decoder.lifecycle(record)
+		if !ok {
+			return
+		}
+		s.lifecycleN++
+		s.lifecycleSeq.saw(e.CPU, e.Seq, e.Time)
+		if e.Kind == event.KindNetdevUnregister {
+			s.counters.unregistered(e.Dev, e.Time)
+		}
+		s.symbols.mention(e)
+		sink.HandleEvent(e)
+	})
+	s.packets.drain(func(record []byte) {
+		p, ok := s.decoder.packetRecord(record)
+		if !ok {
+			return
+		}
+		s.packetsN++
+		s.packetsSeq.saw(p.CPU, p.Seq, p.Time)
+		sink.HandlePacket(p)
+	})
 }
 
 // ReadCounts hands over what was delivered since the last time.
