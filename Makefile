@@ -5,8 +5,9 @@
 
 GO := ./lab/go
 GENERATED := probes/bpf_*_bpfel.go probes/bpf_*_bpfel.o
-# The Debian suite whose kernel the demo boots.
+# The kernel the demo boots: that of a Debian suite, or IMAGE with its MODULES folder (/lib/modules/RELEASE).
 KERNEL ?= bookworm
+LAB_KERNEL = $(if $(IMAGE),-image $(IMAGE) -modules $(MODULES),-kernel $(KERNEL))
 
 .PHONY: help
 help: ## say what there is to make
@@ -18,13 +19,13 @@ build: ## the program, static, as bin/nstrace
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/nstrace ./cmd/nstrace
 
 .PHONY: demo
-demo: build ## record three radios in a virtual machine, and report on it (KERNEL=sid for another kernel)
+demo: build ## record three radios in a virtual machine, and report on it (KERNEL=sid, or IMAGE and MODULES, for another kernel)
 	@lab/setup lab
-	@echo "== getting the kernel of Debian $(KERNEL)"
-	$(GO) run ./lab/cmd/lab -fetch -kernel $(KERNEL)
+	@$(if $(IMAGE),true,echo "== getting the kernel of Debian $(KERNEL)")
+	$(if $(IMAGE),@true,$(GO) run ./lab/cmd/lab -fetch -kernel $(KERNEL))
 	@rm -rf out/demo && mkdir -p out/demo
 	@echo "== recording in a virtual machine"
-	$(GO) run ./lab/cmd/lab -kernel $(KERNEL) -share out/demo -dir "$$PWD" -timeout 5m -- \
+	$(GO) run ./lab/cmd/lab $(LAB_KERNEL) -share out/demo -dir "$$PWD" -timeout 5m -- \
 		bin/nstrace record --load-modules -o /share/demo.nst -- sh lab/scenario/scenario.sh /share/kernel
 	@echo "== reporting, out here"
 	bin/nstrace report out/demo/demo.nst
