@@ -58,7 +58,9 @@ func parseSymbol(line []byte) (addr uint64, name, module []byte, ok bool) {
 	if err != nil {
 		return 0, nil, nil, false
 	}
-	name, module, _ = bytes.Cut(rest[2:], []byte{'\t'})
+	if name, module, _ = bytes.Cut(rest[2:], []byte{'\t'}); len(name) == 0 {
+		return 0, nil, nil, false
+	}
 	return addr, name, bytes.Trim(module, "[]"), true
 }
 

@@ -28,6 +28,10 @@ func (s *symbols) mention(e *event.Event) {
 			s.asked[addr] = true
 			s.pending = append(s.pending, addr)
 		}
+		if e.Kind == event.KindUnregisterPernet && e.Phase == event.PhaseExit {
+			// Its module can go now, and another come to its place.
+			delete(s.asked, addr)
+		}
 	}
 }
 
@@ -37,12 +41,15 @@ func (s *symbols) resolve(now uint64, report func(*event.Symbol)) {
 	if len(s.pending) == 0 {
 		return
 	}
-	found, err := symbolsAt(s.pending...)
+	asked := s.pending
 	s.pending = s.pending[:0]
+	found, err := symbolsAt(asked...)
 	if err != nil {
 		return
 	}
-	for addr, sym := range found {
-		report(&event.Symbol{Time: now, Addr: addr, Name: sym.name, Module: sym.module})
+	for _, addr := range asked {
+		if sym, ok := found[addr]; ok {
+			report(&event.Symbol{Time: now, Addr: addr, Name: sym.name, Module: sym.module})
+		}
 	}
 }
