@@ -18,6 +18,10 @@ type decoder struct {
 	undecoded uint64
 }
 
+// maxCPUs is more than any kernel can have (NR_CPUS is at most 8192). A number
+// beyond it is nonsense that would cost the reader memory.
+const maxCPUs = 1 << 14
+
 // lifecycle decodes a record of the lifecycle ring. The event is valid until
 // the next call.
 func (d *decoder) lifecycle(record []byte) (*event.Event, bool) {
@@ -28,7 +32,7 @@ func (d *decoder) lifecycle(record []byte) (*event.Event, bool) {
 	// Aligned: the ring aligns records to 8 bytes.
 	r := (*bpfNstEvent)(unsafe.Pointer(unsafe.SliceData(record)))
 	kind := event.Kind(r.Kind)
-	if kind == event.KindNone || kind >= event.KindCount || r.Phase > uint8(event.PhaseExit) {
+	if kind == event.KindNone || kind >= event.KindCount || r.Phase > uint8(event.PhaseExit) || r.Cpu >= maxCPUs {
 		d.undecoded++
 		return nil, false
 	}
@@ -58,6 +62,10 @@ func (d *decoder) packetRecord(record []byte) (*event.Packet, bool) {
 		return nil, false
 	}
 	r := (*bpfNstPacket)(unsafe.Pointer(unsafe.SliceData(record)))
+	if r.Cpu >= maxCPUs || r.Flow.Path >= uint32(event.PathCount) {
+		d.undecoded++
+		return nil, false
+	}
 	flow := (*bpfNstFlow)(unsafe.Pointer(&r.Flow))
 	d.packet = event.Packet{
 		Flow: flowOf(flow), Seq: r.Seq, Time: r.Time, CPU: r.Cpu,
