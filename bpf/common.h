@@ -45,16 +45,6 @@ struct {
 const volatile __u64 wake_bytes = 1 << 20;
 
 /*
- * Where cfg80211_registered_device has its struct wiphy and its wiphy_idx. Not
- * left to CO-RE: a compiler may hoist the relocated constant out of the test
- * whether there is such a type, and then the program can't be loaded where the
- * module is missing or has no BTF.
- */
-const volatile bool rdev_known = false;
-const volatile __u32 rdev_wiphy_offset = 0;
-const volatile __u32 rdev_wiphy_idx_offset = 0;
-
-/*
  * How many arguments the functions take whose number differs from kernel to
  * kernel; fexit finds the return value behind the last one.
  */

@@ -61,8 +61,7 @@ static __always_inline void packet_send(struct nst_flow *flow, struct sk_buff *s
 	bpf_ringbuf_submit(p, wake_flags(&packets));
 }
 
-static __always_inline int deliver(struct net_device *dev, struct sk_buff *skb, __u32 probe,
-				   __u32 path)
+static __always_inline int deliver(struct net_device *dev, struct sk_buff *skb, __u32 path)
 {
 	struct net *net = BPF_CORE_READ(dev, nd_net.net);
 	__u64 now = bpf_ktime_get_boot_ns();
@@ -71,10 +70,6 @@ static __always_inline int deliver(struct net_device *dev, struct sk_buff *skb, 
 	struct nst_net ref;
 	__u32 len;
 
-	if (!hit(probe))
-		return 0;
-	if (!dev)
-		return 0;
 	read_net(&ref, net);
 	flow.net = ref.ptr;
 	flow.cookie = ref.cookie;
@@ -107,8 +102,15 @@ static __always_inline int deliver(struct net_device *dev, struct sk_buff *skb, 
 
 static __always_inline int deliver_skb_enter(struct ieee80211_rx_data *rx)
 {
-	return deliver(BPF_CORE_READ(rx, sdata, dev), BPF_CORE_READ(rx, skb), NST_DELIVER_SKB,
-		       NST_PATH_DELIVER_SKB);
+	struct sk_buff *skb = NULL;
+	struct net_device *dev;
+
+	if (!hit(NST_DELIVER_SKB))
+		return 0;
+	dev = rx_delivery(rx, &skb);
+	if (!dev)
+		return 0;
+	return deliver(dev, skb, NST_PATH_DELIVER_SKB);
 }
 
 SEC("fentry/ieee80211_deliver_skb")

@@ -4,6 +4,7 @@
 #define NSTRACE_DEVICE_H
 
 #include "common.h"
+#include "layout.h"
 
 /* Bound of a loop over CPUs; on a machine with more, counters are unknown. */
 #define NST_MAX_CPUS 256
@@ -28,12 +29,7 @@ static __always_inline void read_wiphy(struct nst_event *e, struct wiphy *wiphy)
 	if (!wiphy)
 		return;
 	read_wiphy_name(e->wiphy_name, wiphy);
-	if (rdev_known) {
-		void *rdev = (void *)wiphy - rdev_wiphy_offset;
-
-		bpf_probe_read_kernel(&e->wiphy_index, sizeof(e->wiphy_index),
-				      rdev + rdev_wiphy_idx_offset);
-	}
+	e->wiphy_index = wiphy_index(wiphy, e->wiphy_name);
 }
 
 static __always_inline void read_netdev(struct nst_event *e, struct net_device *dev)

@@ -130,37 +130,29 @@ struct net_device {
 	struct pcpu_sw_netstats *tstats;
 };
 
+/* Before 6.10 the driver's part follows the struct without being a member. */
+struct net_device___priv {
+	unsigned char priv[0];
+};
+
 struct kobject {
 	const char *name;
 };
 struct device {
 	struct kobject kobj;
 	const char *init_name;
+	void *platform_data;
 };
 struct wiphy {
 	struct device dev;
 	possible_net_t _net;
+	char priv[0];
 };
 
 struct sk_buff {
+	struct net_device *dev;
 	unsigned int len;
 	unsigned char *data;
-};
-
-/* include/net/mac80211.h and net/mac80211/ieee80211_i.h, in the BTF of the module */
-struct ieee80211_hw {
-	struct wiphy *wiphy;
-};
-struct ieee80211_local {
-	struct ieee80211_hw hw;
-};
-struct ieee80211_sub_if_data {
-	struct wireless_dev wdev;
-	struct net_device *dev;
-};
-struct ieee80211_rx_data {
-	struct sk_buff *skb;
-	struct ieee80211_sub_if_data *sdata;
 };
 
 #pragma clang attribute pop

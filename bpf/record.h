@@ -142,9 +142,10 @@ enum nst_ring {
 
 /* Losses that belong to no probe, per CPU. */
 enum nst_drop {
-	NST_DROP_CALLS = 0, /* the table of running calls was full */
-	NST_DROP_FLOWS = 1, /* the table of flows was full */
-	NST_DROPS = 2,
+	NST_DROP_CALLS = 0,  /* the table of running calls was full */
+	NST_DROP_FLOWS = 1,  /* the table of flows was full */
+	NST_DROP_LAYOUT = 2, /* a kernel structure made no sense: see layout.h */
+	NST_DROPS = 3,
 };
 
 #endif

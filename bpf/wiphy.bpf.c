@@ -6,13 +6,6 @@
 #include "common.h"
 #include "device.h"
 
-struct cfg80211_registered_device; /* net/wireless/core.h */
-
-static __always_inline struct wiphy *rdev_wiphy(struct cfg80211_registered_device *rdev)
-{
-	return rdev_known ? (void *)rdev + rdev_wiphy_offset : NULL;
-}
-
 static __always_inline int wiphy_instant(__u32 kind, struct wiphy *wiphy)
 {
 	struct nst_event *e;
@@ -61,6 +54,7 @@ static __always_inline int wiphy_new_exit(struct wiphy *wiphy)
 	e = event_begin(NST_WIPHY_NEW, NST_EXIT, running(NST_WIPHY_NEW));
 	if (e) {
 		if (wiphy) {
+			forget_wiphy_index(wiphy);
 			read_wiphy(e, wiphy);
 			read_net(&e->net, BPF_CORE_READ(wiphy, _net.net));
 		}
@@ -200,6 +194,7 @@ static __always_inline int wiphy_rename_enter(struct cfg80211_registered_device 
 	if (wiphy) {
 		read_net(&call.net, BPF_CORE_READ(wiphy, _net.net));
 		read_wiphy_name(call.name, wiphy);
+		wiphy_index(wiphy, call.name);
 	}
 	call.arg = (__u64)new_name;
 	call_begin(NST_WIPHY_RENAME, &call);
@@ -291,8 +286,7 @@ static __always_inline int if_add_enter(struct ieee80211_local *local, const cha
 		return 0;
 	bpf_probe_read_kernel_str(call.name, sizeof(call.name), name);
 	call.count = type;
-	if (bpf_core_field_exists(local->hw.wiphy))
-		call.net2.ptr = (__u64)BPF_CORE_READ(local, hw.wiphy);
+	call.net2.ptr = (__u64)local_wiphy(local);
 	call_begin(NST_IF_ADD, &call);
 	return 0;
 }
@@ -356,6 +350,8 @@ int BPF_KRETPROBE(if_add_kretprobe, long ret)
 
 static __always_inline int if_remove_enter(struct ieee80211_sub_if_data *sdata)
 {
+	struct wireless_dev *wdev;
+	struct net_device *dev;
 	struct nst_event *e;
 
 	if (!hit(NST_IF_REMOVE))
@@ -363,13 +359,13 @@ static __always_inline int if_remove_enter(struct ieee80211_sub_if_data *sdata)
 	e = event_begin(NST_IF_REMOVE, NST_INSTANT, NULL);
 	if (!e)
 		return 0;
-	if (bpf_core_field_exists(sdata->dev)) {
-		struct net_device *dev = BPF_CORE_READ(sdata, dev);
-
-		if (dev)
-			read_netdev(e, dev);
-		e->iftype = BPF_CORE_READ(sdata, wdev.iftype);
-		read_wiphy(e, BPF_CORE_READ(sdata, wdev.wiphy));
+	dev = sdata_netdev(sdata);
+	if (dev)
+		read_netdev(e, dev);
+	wdev = sdata_wdev(sdata, dev);
+	if (wdev) {
+		e->iftype = BPF_CORE_READ(wdev, iftype);
+		read_wiphy(e, BPF_CORE_READ(wdev, wiphy));
 	}
 	event_send(e);
 	return 0;

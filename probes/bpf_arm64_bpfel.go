@@ -62,9 +62,10 @@ type bpfNstCount struct {
 type bpfNstDrop uint32
 
 const (
-	bpfNstDropNST_DROP_CALLS bpfNstDrop = 0
-	bpfNstDropNST_DROP_FLOWS bpfNstDrop = 1
-	bpfNstDropNST_DROPS      bpfNstDrop = 2
+	bpfNstDropNST_DROP_CALLS  bpfNstDrop = 0
+	bpfNstDropNST_DROP_FLOWS  bpfNstDrop = 1
+	bpfNstDropNST_DROP_LAYOUT bpfNstDrop = 2
+	bpfNstDropNST_DROPS       bpfNstDrop = 3
 )
 
 type bpfNstEvent struct {
@@ -217,6 +218,7 @@ const (
 	bpfMapPackets                    = "packets"
 	bpfMapProbeStats                 = "probe_stats"
 	bpfMapSequence                   = "sequence"
+	bpfMapWiphyIndices               = "wiphy_indices"
 	bpfProgCleanupNetFentry          = "cleanup_net_fentry"
 	bpfProgCleanupNetFexit           = "cleanup_net_fexit"
 	bpfProgCleanupNetKprobe          = "cleanup_net_kprobe"
@@ -292,10 +294,17 @@ const (
 	bpfVarPerCpuOffset               = "per_cpu_offset"
 	bpfVarPossibleCpus               = "possible_cpus"
 	bpfVarRdevKnown                  = "rdev_known"
+	bpfVarRdevWiphyFound             = "rdev_wiphy_found"
 	bpfVarRdevWiphyIdxOffset         = "rdev_wiphy_idx_offset"
 	bpfVarRdevWiphyOffset            = "rdev_wiphy_offset"
 	bpfVarRecordPackets              = "record_packets"
 	bpfVarRecording                  = "recording"
+	bpfVarRxKnown                    = "rx_known"
+	bpfVarRxSdataOffset              = "rx_sdata_offset"
+	bpfVarRxSkbOffset                = "rx_skb_offset"
+	bpfVarSdataDevOffset             = "sdata_dev_offset"
+	bpfVarSdataKnown                 = "sdata_known"
+	bpfVarSdataWdevOffset            = "sdata_wdev_offset"
 	bpfVarSetupNetArgs               = "setup_net_args"
 	bpfVarUnusedNstDrop              = "unused_nst_drop"
 	bpfVarUnusedNstEvent             = "unused_nst_event"
@@ -426,14 +435,15 @@ type bpfProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfMapSpecs struct {
-	Calls      *ebpf.MapSpec `ebpf:"calls"`
-	Drops      *ebpf.MapSpec `ebpf:"drops"`
-	FlowBases  *ebpf.MapSpec `ebpf:"flow_bases"`
-	Flows      *ebpf.MapSpec `ebpf:"flows"`
-	Lifecycle  *ebpf.MapSpec `ebpf:"lifecycle"`
-	Packets    *ebpf.MapSpec `ebpf:"packets"`
-	ProbeStats *ebpf.MapSpec `ebpf:"probe_stats"`
-	Sequence   *ebpf.MapSpec `ebpf:"sequence"`
+	Calls        *ebpf.MapSpec `ebpf:"calls"`
+	Drops        *ebpf.MapSpec `ebpf:"drops"`
+	FlowBases    *ebpf.MapSpec `ebpf:"flow_bases"`
+	Flows        *ebpf.MapSpec `ebpf:"flows"`
+	Lifecycle    *ebpf.MapSpec `ebpf:"lifecycle"`
+	Packets      *ebpf.MapSpec `ebpf:"packets"`
+	ProbeStats   *ebpf.MapSpec `ebpf:"probe_stats"`
+	Sequence     *ebpf.MapSpec `ebpf:"sequence"`
+	WiphyIndices *ebpf.MapSpec `ebpf:"wiphy_indices"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
@@ -445,10 +455,17 @@ type bpfVariableSpecs struct {
 	PerCpuOffset       *ebpf.VariableSpec `ebpf:"per_cpu_offset"`
 	PossibleCpus       *ebpf.VariableSpec `ebpf:"possible_cpus"`
 	RdevKnown          *ebpf.VariableSpec `ebpf:"rdev_known"`
+	RdevWiphyFound     *ebpf.VariableSpec `ebpf:"rdev_wiphy_found"`
 	RdevWiphyIdxOffset *ebpf.VariableSpec `ebpf:"rdev_wiphy_idx_offset"`
 	RdevWiphyOffset    *ebpf.VariableSpec `ebpf:"rdev_wiphy_offset"`
 	RecordPackets      *ebpf.VariableSpec `ebpf:"record_packets"`
 	Recording          *ebpf.VariableSpec `ebpf:"recording"`
+	RxKnown            *ebpf.VariableSpec `ebpf:"rx_known"`
+	RxSdataOffset      *ebpf.VariableSpec `ebpf:"rx_sdata_offset"`
+	RxSkbOffset        *ebpf.VariableSpec `ebpf:"rx_skb_offset"`
+	SdataDevOffset     *ebpf.VariableSpec `ebpf:"sdata_dev_offset"`
+	SdataKnown         *ebpf.VariableSpec `ebpf:"sdata_known"`
+	SdataWdevOffset    *ebpf.VariableSpec `ebpf:"sdata_wdev_offset"`
 	SetupNetArgs       *ebpf.VariableSpec `ebpf:"setup_net_args"`
 	UnusedNstDrop      *ebpf.VariableSpec `ebpf:"unused_nst_drop"`
 	UnusedNstEvent     *ebpf.VariableSpec `ebpf:"unused_nst_event"`
@@ -481,14 +498,15 @@ func (o *bpfObjects) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfMaps struct {
-	Calls      *ebpf.Map `ebpf:"calls"`
-	Drops      *ebpf.Map `ebpf:"drops"`
-	FlowBases  *ebpf.Map `ebpf:"flow_bases"`
-	Flows      *ebpf.Map `ebpf:"flows"`
-	Lifecycle  *ebpf.Map `ebpf:"lifecycle"`
-	Packets    *ebpf.Map `ebpf:"packets"`
-	ProbeStats *ebpf.Map `ebpf:"probe_stats"`
-	Sequence   *ebpf.Map `ebpf:"sequence"`
+	Calls        *ebpf.Map `ebpf:"calls"`
+	Drops        *ebpf.Map `ebpf:"drops"`
+	FlowBases    *ebpf.Map `ebpf:"flow_bases"`
+	Flows        *ebpf.Map `ebpf:"flows"`
+	Lifecycle    *ebpf.Map `ebpf:"lifecycle"`
+	Packets      *ebpf.Map `ebpf:"packets"`
+	ProbeStats   *ebpf.Map `ebpf:"probe_stats"`
+	Sequence     *ebpf.Map `ebpf:"sequence"`
+	WiphyIndices *ebpf.Map `ebpf:"wiphy_indices"`
 }
 
 func (m *bpfMaps) Close() error {
@@ -501,6 +519,7 @@ func (m *bpfMaps) Close() error {
 		m.Packets,
 		m.ProbeStats,
 		m.Sequence,
+		m.WiphyIndices,
 	)
 }
 
@@ -513,10 +532,17 @@ type bpfVariables struct {
 	PerCpuOffset       *ebpf.Variable `ebpf:"per_cpu_offset"`
 	PossibleCpus       *ebpf.Variable `ebpf:"possible_cpus"`
 	RdevKnown          *ebpf.Variable `ebpf:"rdev_known"`
+	RdevWiphyFound     *ebpf.Variable `ebpf:"rdev_wiphy_found"`
 	RdevWiphyIdxOffset *ebpf.Variable `ebpf:"rdev_wiphy_idx_offset"`
 	RdevWiphyOffset    *ebpf.Variable `ebpf:"rdev_wiphy_offset"`
 	RecordPackets      *ebpf.Variable `ebpf:"record_packets"`
 	Recording          *ebpf.Variable `ebpf:"recording"`
+	RxKnown            *ebpf.Variable `ebpf:"rx_known"`
+	RxSdataOffset      *ebpf.Variable `ebpf:"rx_sdata_offset"`
+	RxSkbOffset        *ebpf.Variable `ebpf:"rx_skb_offset"`
+	SdataDevOffset     *ebpf.Variable `ebpf:"sdata_dev_offset"`
+	SdataKnown         *ebpf.Variable `ebpf:"sdata_known"`
+	SdataWdevOffset    *ebpf.Variable `ebpf:"sdata_wdev_offset"`
 	SetupNetArgs       *ebpf.Variable `ebpf:"setup_net_args"`
 	UnusedNstDrop      *ebpf.Variable `ebpf:"unused_nst_drop"`
 	UnusedNstEvent     *ebpf.Variable `ebpf:"unused_nst_event"`

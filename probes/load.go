@@ -107,6 +107,7 @@ func bluntFetch(insns asm.Instructions) {
 	for i := range insns {
 		if insns[i].OpCode == fetch {
 			insns[i].OpCode = asm.AddAtomic.OpCode(asm.DWord)
+			insns[i].Constant = 0 // what was part of the operation is reserved there
 		}
 	}
 }
