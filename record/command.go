@@ -22,10 +22,11 @@ type command struct {
 // newCommand looks the program up, before anything else is done: a typing error
 // shouldn't cost a recording.
 func newCommand(argv []string) (*command, error) {
-	cmd := exec.Command(argv[0], argv[1:]...)
-	if cmd.Err != nil {
-		return nil, fmt.Errorf("run %q: %w", argv[0], cmd.Err)
+	// exec.Command does this only for names without a slash.
+	if _, err := exec.LookPath(argv[0]); err != nil {
+		return nil, fmt.Errorf("run the command: %w", err)
 	}
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	return &command{cmd: cmd, done: make(chan struct{})}, nil
 }

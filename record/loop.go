@@ -58,7 +58,7 @@ type takenSnapshot struct {
 func (s *session) loop(opening <-chan takenSnapshot) error {
 	var due schedule
 	for {
-		if err := s.probes.Wait(due.interval()); err != nil {
+		if err := s.probes.Wait(due.interval(time.Now())); err != nil {
 			return s.failed(err)
 		}
 		if err := s.round(&due); err != nil {
@@ -92,25 +92,39 @@ type schedule struct {
 }
 
 // interval is how long to wait for the next round.
-func (d *schedule) interval() time.Duration {
-	if time.Since(d.active) < idleAfter {
+func (d *schedule) interval(now time.Time) time.Duration {
+	if now.Sub(d.active) < idleAfter {
 		return busyInterval
 	}
 	return idleInterval
 }
 
+// saw takes how much has been seen in all.
+func (d *schedule) saw(seen uint64, now time.Time) {
+	if seen != d.seen {
+		d.seen, d.active = seen, now
+	}
+}
+
+// accounting reports whether a ledger is due: there is none while nothing
+// happens.
+func (d *schedule) accounting(now time.Time) bool {
+	if d.seen == d.accounted || !d.ledger.now(now, ledgerInterval) {
+		return false
+	}
+	d.accounted = d.seen
+	return true
+}
+
 func (s *session) round(due *schedule) error {
 	now := time.Now()
 	err := s.probes.Read(s)
-	if seen := s.result.Events + s.result.Packets; seen != due.seen {
-		due.seen, due.active = seen, now
-	}
+	due.saw(s.result.Events+s.result.Packets, now)
 	if due.count.now(now, countInterval) {
 		err = errors.Join(err, s.probes.ReadCounts(s))
 	}
 	s.writeNames()
-	if due.seen != due.accounted && due.ledger.now(now, ledgerInterval) {
-		due.accounted = due.seen
+	if due.accounting(now) {
 		err = errors.Join(err, s.writeLedger())
 	}
 	if due.flush.now(now, flushInterval) {
@@ -145,7 +159,7 @@ func (s *session) stopping(why string) {
 	}
 	grace := time.Duration(0)
 	if why == ReasonInterrupt {
-		grace = graceInterrupt
+		grace = s.grace
 	}
 	if s.command.running() {
 		time.AfterFunc(grace, func() { s.command.signal(syscall.SIGTERM, graceTerminate) })

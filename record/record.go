@@ -73,7 +73,7 @@ const (
 // (ReasonInterrupt, ReasonTerminated), or the duration is over, or the command
 // ends. What was recorded up to an error is in the file.
 func Run(ctx context.Context, o Options) (Result, error) {
-	s := &session{options: o, stop: make(chan string, 8)}
+	s := newSession(o)
 	if err := s.prepare(); err != nil {
 		return Result{}, err
 	}
@@ -82,23 +82,42 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	return s.result, errors.Join(err, s.finish(err))
 }
 
+// source is what a session asks of its [probes.Set].
+type source interface {
+	Begin() error
+	Wait(time.Duration) error
+	Wake()
+	Read(probes.Sink) error
+	ReadCounts(probes.Sink) error
+	Ledger() (event.Ledger, error)
+	Stop(probes.Sink) error
+	Close() error
+}
+
 // session is a running recording. Its methods run in one goroutine, but for
 // end and named.
 type session struct {
 	options Options
-	probes  *probes.Set
+	probes  source
 	writer  *trace.Writer
 	watcher *snapshot.Watcher
 	names   nameQueue
 	command *command
 	result  Result
 
+	// grace is how long the command may take to end by itself after an
+	// interrupt.
+	grace time.Duration
 	// stop carries wishes to stop to the loop; reason is the first it heard.
 	stop   chan string
 	reason string
 	// waking guards the probes against being woken once they are closed.
 	waking sync.Mutex
 	closed bool
+}
+
+func newSession(o Options) *session {
+	return &session{options: o, grace: graceInterrupt, stop: make(chan string, 8)}
 }
 
 // prepare brings the recording to the point from which nothing escapes it.
@@ -113,9 +132,11 @@ func (s *session) prepare() (err error) {
 			return err
 		}
 	}
-	if s.probes, err = probes.Attach(s.options.Probes); err != nil {
+	set, err := probes.Attach(s.options.Probes)
+	if err != nil {
 		return err
 	}
+	s.probes = set
 	if err = s.create(); err != nil {
 		s.free()
 	}
