@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 )
 
@@ -67,22 +68,25 @@ func parseSymbol(line []byte) (addr uint64, name, module []byte, ok bool) {
 // symbolsAt finds the names of addresses: of the symbol that begins exactly
 // there, since what is looked up are functions and variables, not places in them.
 func symbolsAt(addrs ...uint64) (map[uint64]symbol, error) {
-	found, err := findSymbols(func(addr uint64, _ []byte) bool {
-		for _, a := range addrs {
-			if a != 0 && a == addr {
-				return true
-			}
-		}
-		return false
-	})
+	found, err := findSymbols(at(addrs))
 	if err != nil {
 		return nil, err
 	}
+	return byAddress(found), nil
+}
+
+// at wants the symbols at addrs; at 0 are those that are hidden.
+func at(addrs []uint64) func(uint64, []byte) bool {
+	return func(addr uint64, _ []byte) bool { return addr != 0 && slices.Contains(addrs, addr) }
+}
+
+// byAddress keeps the first of several names for one address.
+func byAddress(found []symbol) map[uint64]symbol {
 	named := make(map[uint64]symbol, len(found))
 	for _, s := range found {
 		if _, dup := named[s.addr]; !dup {
 			named[s.addr] = s
 		}
 	}
-	return named, nil
+	return named
 }

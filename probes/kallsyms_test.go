@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -87,6 +88,25 @@ func TestParseSymbolsFails(t *testing.T) {
 	r := io.MultiReader(strings.NewReader("ffffffff81000000 T a\n"), iotest.ErrReader(broken))
 	if _, err := parseSymbols(r, func(uint64, []byte) bool { return true }); !errors.Is(err, broken) {
 		t.Errorf("got %v: half of the symbols must not pass for all", err)
+	}
+}
+
+// TestSymbolsByAddress: where addresses are hidden nothing is at 0, and of two
+// names for one address the first counts.
+func TestSymbolsByAddress(t *testing.T) {
+	const text = "0000000000000000 t hidden\n" +
+		"0000000000000000 t hidden_too\t[m]\n" +
+		"ffffffff81000000 T first\n" +
+		"ffffffff81000000 T alias\n" +
+		"ffffffff81000001 t inside\n"
+	const addr = 0xffffffff81000000
+	found, err := parseSymbols(strings.NewReader(text), at([]uint64{0, addr, 5}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[uint64]symbol{addr: {addr, "first", ""}}
+	if got := byAddress(found); !maps.Equal(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
 
