@@ -448,7 +448,7 @@ func TestRingOfTheKernelOverflows(t *testing.T) {
 		received++
 		s.saw(0, binary.NativeEndian.Uint64(record), binary.NativeEndian.Uint64(record[8:]))
 	}
-	const calls = 500
+	calls := 3 * room
 	for range 3 {
 		for range calls {
 			call()
