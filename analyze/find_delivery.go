@@ -5,6 +5,7 @@ package analyze
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/nstrace/nstrace/event"
 )
@@ -41,11 +42,24 @@ func (a *Analyzer) findDiffers(d *Delivery, ours uint64) {
 	if ours > kernel {
 		by = fmt.Sprintf("%d more", ours-kernel)
 	}
+	severity := Warning
+	if ours < kernel && a.stillComing(d) {
+		severity = Info
+	}
 	a.find(Finding{
-		Rule: "delivery-differs", Severity: Warning, Subject: d.Device.Label(), At: d.Last, About: []*Netns{d.Netns},
+		Rule: "delivery-differs", Severity: severity, Subject: d.Device.Label(), At: d.Last, About: []*Netns{d.Netns},
 		Text: fmt.Sprintf("%s were counted into %s in %s, %s than the kernel's rx_packets (%d) over the same time. Possible: %s.",
 			plural(ours, "packet"), d.Device.Label(), d.Netns.Label(), by, kernel, strings.Join(a.reasons(d.Device, d.Netns, ours > kernel), "; ")),
 	})
+}
+
+// stillComing reports whether packets came up to the end of the recording: the
+// kernel's counter, read a moment after counting stopped, has those that came
+// in between.
+func (a *Analyzer) stillComing(d *Delivery) bool {
+	const lately = uint64(time.Second)
+	s := d.Device.At()
+	return s != nil && s.Netns == d.Netns && sub(a.m.Ended, d.Last) < lately
 }
 
 // reasons lists what may explain a difference, the evident ones first.

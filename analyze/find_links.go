@@ -56,7 +56,7 @@ func (a *Analyzer) findClosed(m *Move, moved []*Move) {
 	for _, x := range moved {
 		names = append(names, x.Device.Label())
 		if x.Device.Name != "" {
-			if c := m.To.within(x.Done, "ip link set "+shellWord(x.Device.Name)+" up"); c != "" {
+			if c := m.To.within("ip link set " + shellWord(x.Device.Name) + " up"); c != "" {
 				commands = append(commands, c)
 			}
 		}
@@ -84,7 +84,7 @@ func (a *Analyzer) findRenamed(m *Move) {
 		}
 		if h := m.nameHolder; h != nil {
 			f.Text += fmt.Sprintf(", because the name was taken there by another interface (%s).", h.nature())
-			f.Advice = m.To.within(m.Done, "ip link set dev "+shellWord(m.NewName)+" name NEWNAME")
+			f.Advice = m.To.within("ip link set dev " + shellWord(m.NewName) + " name NEWNAME")
 		} else {
 			f.Severity = Info
 			f.Text += fmt.Sprintf(". Nobody there is known to have had the old name: %s may have asked for the new one.", m.Who())

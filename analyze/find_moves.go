@@ -85,7 +85,7 @@ func (a *Analyzer) findWiphyFailed(m *Move) {
 		f.Text = m.asked() + "; the kernel refused with EOPNOTSUPP, because the radio's driver doesn't support moving (it sets no WIPHY_FLAG_NETNS_OK)."
 		f.Advice = "iw phy " + shellWord(m.Name) + " info   # set_wiphy_netns is missing from its supported commands"
 		if m.From != nil {
-			f.Advice = m.From.within(m.At, f.Advice)
+			f.Advice = m.From.within(f.Advice)
 		}
 	case uint32(unix.EEXIST):
 		for _, c := range m.Carried {
@@ -125,10 +125,10 @@ func (a *Analyzer) findTaken(m, culprit *Move) {
 	}
 	if h := culprit.nameHolder; h != nil {
 		f.Text += fmt.Sprintf(" by %s (%s)", h.Label(), h.nature())
-		f.Advice = m.From.within(m.At, "ip link set dev "+shellWord(culprit.Name)+" name NEWNAME")
+		f.Advice = m.From.within("ip link set dev " + shellWord(culprit.Name) + " name NEWNAME")
 	} else {
 		f.Text += " by an interface this recording doesn't know, or as an alternative name"
-		f.Advice = m.To.within(m.At, "ip link show "+shellWord(culprit.Name))
+		f.Advice = m.To.within("ip link show " + shellWord(culprit.Name))
 	}
 	f.Text += "." + m.rolledBack()
 	a.find(f)

@@ -104,7 +104,7 @@ func (a *Analyzer) findLeftBehind() {
 		}
 		g := group{comm: n.creator()}
 		switch removed := n.nameRemoved(); {
-		case removed && len(n.WiphyStays) != 0 || removed && n.Birth == nil:
+		case removed:
 			a.findNameRemoved(n)
 			continue
 		case !a.m.Closing || n.Birth == nil:

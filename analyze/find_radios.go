@@ -55,7 +55,7 @@ func (a *Analyzer) findReturned(m *Move) {
 		Rule: "wiphy-returned", Severity: Warning, Subject: m.Label(), At: m.At, Text: text, About: []*Netns{from, m.To},
 	}
 	if m.Wiphy.At() != nil && m.Wiphy.At().Netns == m.To && m.Wiphy.Name != "" {
-		f.Advice = m.To.within(m.At, "iw phy "+shellWord(m.Wiphy.Name)+" set netns name NAME") + "   # to give it to another namespace"
+		f.Advice = m.To.within("iw phy "+shellWord(m.Wiphy.Name)+" set netns name NAME") + "   # to give it to another namespace"
 	}
 	a.find(f)
 }

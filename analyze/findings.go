@@ -5,6 +5,7 @@ package analyze
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -117,16 +118,17 @@ func (n *Netns) taskIn() uint32 {
 	return 0
 }
 
-// within prefixes a command so that it runs in the namespace. It returns "" if
-// nothing is known by which to reach it.
-func (n *Netns) within(t uint64, command string) string {
+// within prefixes a command so that it runs in the namespace, as it is at the
+// end: that is when somebody may type it. It returns "" if nothing is known by
+// which to reach it.
+func (n *Netns) within(command string) string {
 	switch {
-	case n == nil:
+	case n == nil || !n.Alive():
 		return ""
 	case n.Initial:
 		return command
 	}
-	if name := n.nameAt(t); name != "" {
+	if name := n.nameAt(math.MaxUint64); name != "" {
 		return "ip netns exec " + shellWord(name) + " " + command
 	}
 	if pid := n.taskIn(); pid != 0 {
@@ -159,7 +161,7 @@ func moveCommand(w *Wiphy, from, to *Netns, t uint64) string {
 	if w == nil || w.Name == "" || target == "" {
 		return ""
 	}
-	return from.within(t, "iw phy "+shellWord(w.Name)+" set netns "+target)
+	return from.within("iw phy " + shellWord(w.Name) + " set netns " + target)
 }
 
 // interfacesAt lists the netdevs of w in n at time t, without d.

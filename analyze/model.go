@@ -180,8 +180,10 @@ type Device struct {
 	// Birth is nil unless it was created during the recording.
 	Birth *Birth
 	Stays []*Stay
-	// Ended is when it was unregistered, 0 if it wasn't.
-	Ended uint64
+	// Ended is when it was unregistered, 0 if it wasn't; EndedBy is who did it,
+	// nil if it wasn't seen.
+	Ended   uint64
+	EndedBy *Deed
 }
 
 // At returns the stay the device is in at the end, nil if it is gone.

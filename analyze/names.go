@@ -32,6 +32,11 @@ func (a *Analyzer) drop(path string, t uint64) {
 		h = &heldName{}
 	}
 	if h.owner != nil {
+		// When a name goes is known only by when it was looked for next. It
+		// held a reference, so it was gone by the last put.
+		if put := h.owner.Put; put != nil && put.At < t {
+			t = put.At
+		}
 		h.owner.Names[h.index].Until = t
 	}
 	h.owner, h.changed = nil, t

@@ -212,6 +212,8 @@ func (a *Analyzer) netdevUnregister(e *event.Event) {
 	if s := d.At(); s != nil {
 		s.rxOut = rx(e)
 	}
+	by := deed(e)
+	d.EndedBy = &by
 	a.endDevice(d, e.Time, false)
 }
 

@@ -156,7 +156,11 @@ func (a *Analyzer) introduceLink(s *event.Snapshot, n *Netns, st *event.Link) {
 	}
 	stay.Inferred = false
 	if len(stay.Names) == 0 {
+		// A packet that came first had introduced it without a name.
 		stay.Names = append(stay.Names, st.Name)
+		if d.At() == stay && d.Name == "" {
+			d.rename(st.Name)
+		}
 	}
 	if st.Stats && (stay.Until == 0 || st.StatsTime <= stay.Until) {
 		stay.rxIn = counter{known: true, packets: st.RxPackets, bytes: st.RxBytes}

@@ -127,7 +127,7 @@ func (a *Analyzer) verdictLoss() {
 		{led.Undecoded, Error, "arrived but made no sense"},
 	} {
 		if x.n != 0 {
-			a.say(x.s, ruleLost, 0, "%s %s", plural(x.n, "event"), x.what)
+			a.say(x.s, ruleLost, 0, "%s %s", plural(x.n, "record"), x.what)
 		}
 	}
 	if led.CallsDropped != 0 {

@@ -21,6 +21,7 @@ const Schema = "nstrace.report/1"
 type (
 	jsonReport struct {
 		Schema     string          `json:"schema"`
+		Selection  jsonSelection   `json:"selection"`
 		Recording  jsonRecording   `json:"recording"`
 		Namespaces []jsonNetns     `json:"namespaces"`
 		Wiphys     []jsonWiphy     `json:"wiphys"`
@@ -31,6 +32,13 @@ type (
 		Findings   []jsonFinding   `json:"findings"`
 		Audit      jsonAudit       `json:"audit"`
 		Verdict    []jsonStatement `json:"verdict"`
+	}
+	// jsonSelection is what the report was restricted to: null and [] are no
+	// restriction.
+	jsonSelection struct {
+		SinceNS    *int64   `json:"since_ns"`
+		UntilNS    *int64   `json:"until_ns"`
+		Namespaces []string `json:"namespaces"`
 	}
 	jsonRecording struct {
 		Host       *string     `json:"host"`
@@ -254,6 +262,7 @@ func JSON(w io.Writer, m *analyze.Model, o Options) error {
 	j := converter{m: m, o: o}
 	r := jsonReport{
 		Schema:     Schema,
+		Selection:  j.selection(),
 		Recording:  j.recording(),
 		Namespaces: each(m.Namespaces, j.netns),
 		Wiphys:     each(m.Wiphys, j.wiphy),
@@ -309,6 +318,14 @@ func (j converter) atOrNull(t uint64) *int64 {
 	}
 	v := j.at(t)
 	return &v
+}
+
+func (j converter) selection() jsonSelection {
+	s := jsonSelection{SinceNS: j.atOrNull(j.o.Since), UntilNS: j.atOrNull(j.o.Until), Namespaces: []string{}}
+	for _, n := range j.o.Netns {
+		s.Namespaces = append(s.Namespaces, n.ID)
+	}
+	return s
 }
 
 // started is the wall time at which the recording began, zero if unknown.

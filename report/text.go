@@ -91,6 +91,9 @@ func (t *writer) head() {
 	if len(r.Command) != 0 {
 		t.line("command: %s", escapeAll(r.Command, " "))
 	}
+	if t.o.Since != 0 || t.o.Until != 0 {
+		t.line("shown: what happened from %s to %s; there may be more before and after", t.at(t.o.Since, "the beginning"), t.at(t.o.Until, "the end"))
+	}
 }
 
 // ending says why the recording ended.

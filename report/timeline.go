@@ -166,8 +166,11 @@ func (t *writer) deviceItems(d *analyze.Device, add adder) {
 				name = escape(s.Name())
 			}
 			seen := ""
-			if s.EndInferred {
+			switch {
+			case s.EndInferred:
 				seen = " by now (not seen)"
+			case d.EndedBy != nil:
+				seen = " by " + d.EndedBy.Who()
 			}
 			add(s.Until, about, "%s was removed from %s%s", name, s.Netns.Label(), seen)
 		}
@@ -215,7 +218,8 @@ func boring(d *analyze.Device, s *analyze.Stay) bool {
 // moveText tells a move in one line.
 func (t *writer) moveText(m *analyze.Move) string {
 	what := m.Label()
-	verb := fmt.Sprintf("%s was moved from %s to %s by %s", what, m.From.Label(), m.To.Label(), m.Who())
+	// It is there from the end of the call on, which the tables go by.
+	took := " in " + analyze.Span(span(m.At, m.Done))
 	switch {
 	case m.Result == analyze.ResultRunning:
 		return fmt.Sprintf("%s began to move %s from %s to %s and had not finished at the end", m.Who(), what, m.From.Label(), m.To.Label())
@@ -226,9 +230,9 @@ func (t *writer) moveText(m *analyze.Move) string {
 	case m.From == m.To:
 		return fmt.Sprintf("%s moved %s to %s, where it was already", m.Who(), what, m.To.Label())
 	case m.Cause == analyze.CauseDeath:
-		verb = fmt.Sprintf("%s came home to %s, because %s died", what, m.To.Label(), m.From.Label())
+		return fmt.Sprintf("%s came home to %s%s, because %s died%s", what, m.To.Label(), took, m.From.Label(), renamed(m))
 	}
-	return verb + renamed(m)
+	return fmt.Sprintf("%s was moved from %s to %s by %s%s%s", what, m.From.Label(), m.To.Label(), m.Who(), took, renamed(m))
 }
 
 // carriedText tells the move of an interface within its radio's.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"syscall"
 
 	"github.com/nstrace/nstrace/event"
 )
@@ -72,9 +73,13 @@ func create(path string) (f *os.File, moved bool, err error) {
 	return f, moved, nil
 }
 
-// openStream opens a pipe or a device, and makes sure it still is one.
+// openStream opens a pipe or a device, and makes sure it still is one. It doesn't
+// wait for somebody to read a pipe.
 func openStream(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|openNoFollow, 0)
+	f, err := os.OpenFile(path, os.O_WRONLY|openNoFollow|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, syscall.ENXIO) {
+		return nil, fmt.Errorf("open trace file: nobody reads the pipe %s: start the reader first", path)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open trace file: %w", err)
 	}

@@ -25,7 +25,7 @@ func TestGolden(t *testing.T) {
 		{"move-6.1.txt", []string{"report", "move-6.1.nst"}},
 		{"move-6.1.json", []string{"report", "--format", "json", "move-6.1.nst"}},
 		{"move-6.1-sta.txt", []string{"report", "--ns", "sta", "move-6.1.nst"}},
-		{"move-6.1-late.txt", []string{"report", "--since", "20s", "--ns", "init", "move-6.1.nst"}},
+		{"move-6.1-late.txt", []string{"report", "--since", "9s", "--ns", "init", "move-6.1.nst"}},
 		{"move-6.1-verify.txt", []string{"verify", "move-6.1.nst"}},
 		{"move-6.1-packets.txt", []string{"report", "move-6.1-packets.nst"}},
 		{"move-6.1-packets-verify.txt", []string{"verify", "move-6.1-packets.nst"}},

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nstrace/nstrace/analyze"
+	"github.com/nstrace/nstrace/report"
 )
 
 // Exit statuses. record gives its command's status instead of 0.
@@ -59,9 +60,14 @@ func run(args []string) int {
 }
 
 // complain prints an error or a warning. It may quote what a user chose, so it
-// is escaped, but for the line breaks of a list.
+// is escaped, unless it has done that itself and is a list of several lines.
 func complain(err error) {
-	fmt.Fprintf(os.Stderr, "nstrace: %s\n", analyze.EscapeText(err.Error()))
+	text := analyze.EscapeText(err.Error())
+	var list *report.SelectError
+	if errors.As(err, &list) {
+		text = list.Error()
+	}
+	fmt.Fprintf(os.Stderr, "nstrace: %s\n", text)
 }
 
 func newRoot() *cobra.Command {

@@ -21,22 +21,54 @@ func readme(t *testing.T) string {
 	return string(data)
 }
 
+// shown finds a report in the README: its golden file, the lines it begins with
+// and goes up to, and the text.
+var shown = regexp.MustCompile("(?s)<!-- (\\S+)(?: from ([^>]+?))? up to ([^>]+?) -->\n```\n(.*?\n)```")
+
 // TestReadmeReports holds the reports that the README shows against the golden
 // files they are from, which TestGolden holds against the program.
 func TestReadmeReports(t *testing.T) {
-	shown := regexp.MustCompile("(?s)<!-- from (\\S+) -->\n```\n(.*?\n)```").FindAllStringSubmatch(readme(t), -1)
-	if len(shown) == 0 {
+	text := readme(t)
+	reports := shown.FindAllStringSubmatch(text, -1)
+	if len(reports) == 0 {
 		t.Fatal("the README shows no report")
 	}
-	for _, s := range shown {
-		golden, err := os.ReadFile(filepath.Join(top, s[1]))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !strings.Contains(string(golden), s[2]) {
-			t.Errorf("this isn't in %s:\n%s", s[1], s[2])
+	for _, r := range reports {
+		want := excerpt(t, r[1], r[2], r[3])
+		if *update {
+			text = strings.Replace(text, r[4], want, 1)
+		} else if r[4] != want {
+			t.Errorf("the README's report from %s isn't what is there; -update rewrites it", r[1])
 		}
 	}
+	if *update {
+		if err := os.WriteFile(filepath.Join(top, "README.md"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// excerpt returns the part of a golden file between two of its lines, the
+// second and the blank lines before it left out.
+func excerpt(t *testing.T, file, from, to string) string {
+	t.Helper()
+	golden, err := os.ReadFile(filepath.Join(top, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	part := "\n" + string(golden)
+	if from != "" {
+		i := strings.Index(part, "\n"+from+"\n")
+		if i < 0 {
+			t.Fatalf("%s has no line %q", file, from)
+		}
+		part = part[i:]
+	}
+	part, _, ok := strings.Cut(part, "\n"+to+"\n")
+	if !ok {
+		t.Fatalf("%s has no line %q", file, to)
+	}
+	return strings.Trim(part, "\n") + "\n"
 }
 
 // TestReadmeCommands checks that the commands the README has people type exist

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -100,7 +101,11 @@ func reportOptions(m *analyze.Model, selectors []string, since, until string) (r
 		if err != nil {
 			return o, err
 		}
-		o.Netns = append(o.Netns, found...)
+		for _, n := range found {
+			if !slices.Contains(o.Netns, n) {
+				o.Netns = append(o.Netns, n)
+			}
+		}
 	}
 	for _, t := range []struct {
 		flag, text string
@@ -114,6 +119,12 @@ func reportOptions(m *analyze.Model, selectors []string, since, until string) (r
 			return o, usageError{fmt.Errorf("%s: %w", t.flag, err)}
 		}
 		*t.to = at
+	}
+	if o.Since != 0 && o.Until != 0 && o.Since > o.Until {
+		return o, usageError{fmt.Errorf("--since %s is after --until %s", since, until)}
+	}
+	if o.Since > m.Ended {
+		return o, usageError{fmt.Errorf("--since %s is after the end of the recording (%s)", since, m.Since(m.Ended))}
 	}
 	return o, nil
 }

@@ -3,7 +3,9 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
+	"io"
 	"os"
 	"text/tabwriter"
 
@@ -39,19 +41,24 @@ func verify(path string) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
-	printSummary(summary)
 	model, err := readModel(path)
 	if err != nil {
 		return err
 	}
-	printAudit(&model.Audit)
-	if !summary.Whole() || len(model.Audit.Differences) > 0 || model.Audit.Compared == 0 {
+	out := bufio.NewWriter(os.Stdout)
+	missing := printSummary(out, summary)
+	printAudit(out, &model.Audit)
+	if err := out.Flush(); err != nil {
+		return fmt.Errorf("write the result: %w", err)
+	}
+	if missing || model.Lost != 0 || len(model.Audit.Differences) > 0 || model.Audit.Compared == 0 {
 		return exitStatus(exitError)
 	}
 	return nil
 }
 
-func printSummary(s *trace.Summary) {
+// printSummary reports whether anything is missing.
+func printSummary(out io.Writer, s *trace.Summary) (missing bool) {
 	verdict := "whole"
 	switch {
 	case !s.Complete:
@@ -59,40 +66,43 @@ func printSummary(s *trace.Summary) {
 	case !s.Whole():
 		verdict = "damaged"
 	}
-	fmt.Printf("file: %s (%d bytes, %d blocks)\n", verdict, s.Bytes, s.Blocks)
+	fmt.Fprintf(out, "file: %s (%d bytes, %d blocks)\n", verdict, s.Bytes, s.Blocks)
 	for _, d := range s.Damage {
-		fmt.Printf("  at byte %d, %d bytes: %s\n", d.Offset, d.Length, analyze.Escape(d.Reason))
+		fmt.Fprintf(out, "  at byte %d, %d bytes: %s\n", d.Offset, d.Length, analyze.Escape(d.Reason))
 	}
 	if s.UnknownBlocks > 0 {
-		fmt.Printf("  %d blocks of kinds that a newer nstrace writes were passed over\n", s.UnknownBlocks)
+		fmt.Fprintf(out, "  %d blocks of kinds that a newer nstrace writes were passed over\n", s.UnknownBlocks)
 	}
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "records\twritten\tread\tskipped\tlost\tunwritten\tbytes\t")
 	for _, k := range s.Kinds {
 		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t\n", k.Kind, k.Written, k.Read, k.Skipped, k.Lost, k.Unwritten, k.Stored)
 	}
 	w.Flush()
+	missing = !s.Whole()
 	for _, q := range s.Sequences {
 		if q.Missing > 0 {
-			fmt.Printf("CPU %d: %d of %d %s records are missing\n", q.CPU, q.Missing, q.Next, q.Ring)
+			missing = true
+			fmt.Fprintf(out, "CPU %d: %d of %d %s records are missing\n", q.CPU, q.Missing, q.Next, q.Ring)
 		}
 	}
+	return missing
 }
 
-func printAudit(a *analyze.Audit) {
+func printAudit(out io.Writer, a *analyze.Audit) {
 	switch {
 	case a.Compared == 0:
-		fmt.Println("audit: nothing was compared")
+		fmt.Fprintln(out, "audit: nothing was compared")
 	case len(a.Differences) == 0:
-		fmt.Printf("audit: %d things compared with the kernel's state at the end, no difference\n", a.Compared)
+		fmt.Fprintf(out, "audit: %d things compared with the kernel's state at the end, no difference\n", a.Compared)
 	default:
-		fmt.Printf("audit: %d things compared with the kernel's state at the end, %d differences\n", a.Compared, len(a.Differences))
+		fmt.Fprintf(out, "audit: %d things compared with the kernel's state at the end, %d differences\n", a.Compared, len(a.Differences))
 	}
 	if a.Note != "" {
-		fmt.Printf("  %s\n", analyze.Escape(a.Note))
+		fmt.Fprintf(out, "  %s\n", analyze.Escape(a.Note))
 	}
 	for _, d := range a.Differences {
-		fmt.Printf("  %s: the kernel had %s, the events add up to %s\n",
+		fmt.Fprintf(out, "  %s: the kernel had %s, the events add up to %s\n",
 			analyze.Escape(d.What), analyze.Escape(d.Expected), analyze.Escape(d.Reconstructed))
 	}
 }
