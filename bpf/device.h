@@ -51,6 +51,65 @@ static __always_inline void read_netdev(struct nst_event *e, struct net_device *
 	}
 }
 
+/*
+ * When a namespace dies, cfg80211_pernet_exit sends its radios home with
+ * cfg80211_switch_netns. Compilers may make the one part of the other; then no
+ * call of cfg80211_switch_netns is seen and these make up for it: it begins as
+ * the first of the radio's netdevs moves and ends as the radio is renamed, which
+ * puts it at its new place in sysfs. The argument of such a call is
+ * NST_INLINED.
+ */
+#define NST_INLINED 1
+
+static __always_inline void inlined_switch_end(void)
+{
+	struct call *call = running(NST_WIPHY_SWITCH);
+	struct nst_event *e;
+
+	if (!call || call->arg != NST_INLINED)
+		return;
+	e = event_begin(NST_WIPHY_SWITCH, NST_EXIT, call);
+	if (e) {
+		e->ret = call->count;
+		read_wiphy(e, (struct wiphy *)call->object);
+		event_send(e);
+	}
+	call_end(NST_WIPHY_SWITCH);
+}
+
+static __always_inline void inlined_switch_begin(struct wiphy *wiphy, struct net *to)
+{
+	struct call *dying = running(NST_PERNET_EXIT);
+	struct call *last = running(NST_WIPHY_SWITCH);
+	struct call call = {};
+	struct nst_event *e;
+
+	if (!dying || !wiphy)
+		return;
+	if (last && (last->arg != NST_INLINED || last->object == (__u64)wiphy))
+		return;
+	inlined_switch_end(); /* the radio before failed to move */
+	call.object = (__u64)wiphy;
+	call.arg = NST_INLINED;
+	call.net = dying->net;
+	read_net(&call.net2, to);
+	call_begin(NST_WIPHY_SWITCH, &call);
+	e = event_begin(NST_WIPHY_SWITCH, NST_ENTER, &call);
+	if (e) {
+		read_wiphy(e, wiphy);
+		event_send(e);
+	}
+}
+
+/* One of its netdevs could not be moved: so can't the radio. */
+static __always_inline void inlined_switch_error(__u32 err)
+{
+	struct call *call = running(NST_WIPHY_SWITCH);
+
+	if (call && call->arg == NST_INLINED)
+		call->count = err;
+}
+
 /* One CPU's receive counters, wherever this kernel's type has them. */
 static __always_inline void add_cpu_stats(void *stats, __u64 *packets, __u64 *bytes)
 {

@@ -138,7 +138,12 @@ struct net_device___priv {
 struct kobject {
 	const char *name;
 };
+struct class
+{
+	const char *name;
+};
 struct device {
+	struct class *class;
 	struct kobject kobj;
 	const char *init_name;
 	void *platform_data;

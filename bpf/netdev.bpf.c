@@ -101,6 +101,8 @@ static __always_inline int netdev_move_enter(struct net_device *dev, struct net 
 
 	if (!hit(NST_NETDEV_MOVE))
 		return 0;
+	if (running(NST_PERNET_EXIT))
+		inlined_switch_begin(BPF_CORE_READ(dev, ieee80211_ptr, wiphy), to);
 	call.object = (__u64)dev;
 	call.ifindex = BPF_CORE_READ(dev, ifindex);
 	read_net(&call.net, BPF_CORE_READ(dev, nd_net.net));
@@ -118,9 +120,12 @@ static __always_inline int netdev_move_enter(struct net_device *dev, struct net 
 static __always_inline int netdev_move_exit(long ret)
 {
 	struct call *call = running(NST_NETDEV_MOVE);
-	struct nst_event *e = event_begin(NST_NETDEV_MOVE, NST_EXIT, call);
 	struct net_device *dev;
+	struct nst_event *e;
 
+	if (errno_of(ret))
+		inlined_switch_error(errno_of(ret));
+	e = event_begin(NST_NETDEV_MOVE, NST_EXIT, call);
 	if (!e)
 		goto out;
 	e->ret = errno_of(ret);

@@ -272,6 +272,87 @@ int BPF_KRETPROBE(wiphy_switch_kretprobe, long ret)
 	return wiphy_call_exit(NST_WIPHY_SWITCH, ret);
 }
 
+/* cfg80211_pernet_exit(net): a namespace dies, its radios go home. */
+
+static __always_inline int wireless_exit_enter(struct net *net)
+{
+	struct call call = {};
+
+	if (!hit(NST_PERNET_EXIT))
+		return 0;
+	read_net(&call.net, net);
+	call_begin(NST_PERNET_EXIT, &call);
+	return 0;
+}
+
+static __always_inline int wireless_exit_exit(void)
+{
+	inlined_switch_end();
+	call_end(NST_PERNET_EXIT);
+	return 0;
+}
+
+SEC("fentry/cfg80211_pernet_exit")
+int BPF_PROG(wireless_exit_fentry, struct net *net)
+{
+	return wireless_exit_enter(net);
+}
+
+SEC("fexit/cfg80211_pernet_exit")
+int wireless_exit_fexit(unsigned long long *ctx)
+{
+	return wireless_exit_exit();
+}
+
+SEC("kprobe/cfg80211_pernet_exit")
+int BPF_KPROBE(wireless_exit_kprobe, struct net *net)
+{
+	return wireless_exit_enter(net);
+}
+
+SEC("kretprobe/cfg80211_pernet_exit")
+int wireless_exit_kretprobe(struct pt_regs *ctx)
+{
+	return wireless_exit_exit();
+}
+
+/*
+ * device_rename(dev, new_name) (drivers/base/core.c): cfg80211_switch_netns
+ * calls it with a radio's device and the name it has, once the radio is in its
+ * new namespace.
+ */
+
+static __always_inline int device_rename_enter(struct device *dev)
+{
+	struct wiphy *wiphy = (void *)dev - bpf_core_field_offset(struct wiphy, dev);
+	struct call *dying = running(NST_PERNET_EXIT);
+	char class[10];
+
+	if (!dying)
+		return 0;
+	bpf_probe_read_kernel_str(class, sizeof(class), BPF_CORE_READ(dev, class, name));
+	if (__builtin_memcmp(class, "ieee80211", sizeof(class)))
+		return 0;
+	if (!hit(NST_DEVICE_RENAME))
+		return 0;
+	/* A radio without netdevs hasn't begun yet. */
+	inlined_switch_begin(wiphy, BPF_CORE_READ(wiphy, _net.net));
+	inlined_switch_end();
+	return 0;
+}
+
+SEC("fentry/device_rename")
+int BPF_PROG(device_rename_fentry, struct device *dev)
+{
+	return device_rename_enter(dev);
+}
+
+SEC("kprobe/device_rename")
+int BPF_KPROBE(device_rename_kprobe, struct device *dev)
+{
+	return device_rename_enter(dev);
+}
+
 /*
  * ieee80211_if_add(local, name, name_assign_type, new_wdev, type, params). The
  * netdev, if there is to be one, is registered within, where register_netdevice

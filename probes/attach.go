@@ -5,6 +5,7 @@ package probes
 import (
 	"errors"
 	"fmt"
+	"regexp"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -34,10 +35,17 @@ func (s *Set) attach(c choice) *attached {
 		if a.ledger.Reason != "" {
 			a.ledger.Reason += "; "
 		}
-		a.ledger.Reason += fmt.Sprintf("%s: %s", hook, err)
+		a.ledger.Reason += fmt.Sprintf("%s: %s", hook, brief(err))
 	}
 	return a
 }
+
+// omitted is what an ebpf.VerifierError ends with.
+var omitted = regexp.MustCompile(` \(\d+ line\(s\) omitted\)|\n.*`)
+
+// brief cuts an error down to what fits into a table: of a verifier's, that is
+// the complaint without the way there.
+func brief(err error) string { return omitted.ReplaceAllString(err.Error(), "") }
 
 func (s *Set) tryHook(a *attached, hook string) (err error) {
 	if a.entry, a.exit, err = s.loader.load(&a.choice, hook); err != nil {
@@ -49,11 +57,11 @@ func (s *Set) tryHook(a *attached, hook string) (err error) {
 		}
 	}()
 	if a.exit != nil {
-		if a.exitLink, err = attachProgram(a.exit, a.function.name, hook, true); err != nil {
+		if a.exitLink, err = attachProgram(a.exit, a.function.Name, hook, true); err != nil {
 			return err
 		}
 	}
-	a.entryLink, err = attachProgram(a.entry, a.function.name, hook, false)
+	a.entryLink, err = attachProgram(a.entry, a.function.Name, hook, false)
 	return err
 }
 

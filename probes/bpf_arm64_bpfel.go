@@ -164,6 +164,8 @@ const (
 	bpfNstKindNST_OPS_INIT          bpfNstKind = 32
 	bpfNstKindNST_DELIVER_SKB       bpfNstKind = 33
 	bpfNstKindNST_NETNS_PUT         bpfNstKind = 34
+	bpfNstKindNST_PERNET_EXIT       bpfNstKind = 35
+	bpfNstKindNST_DEVICE_RENAME     bpfNstKind = 36
 	bpfNstKindNST_KINDS             bpfNstKind = 64
 )
 
@@ -225,6 +227,8 @@ const (
 	bpfProgCleanupNetKretprobe       = "cleanup_net_kretprobe"
 	bpfProgDeliverSkbFentry          = "deliver_skb_fentry"
 	bpfProgDeliverSkbKprobe          = "deliver_skb_kprobe"
+	bpfProgDeviceRenameFentry        = "device_rename_fentry"
+	bpfProgDeviceRenameKprobe        = "device_rename_kprobe"
 	bpfProgFreeNetFentry             = "free_net_fentry"
 	bpfProgFreeNetKprobe             = "free_net_kprobe"
 	bpfProgIfAddFentry               = "if_add_fentry"
@@ -289,6 +293,10 @@ const (
 	bpfProgWiphyUnregisterFexit      = "wiphy_unregister_fexit"
 	bpfProgWiphyUnregisterKprobe     = "wiphy_unregister_kprobe"
 	bpfProgWiphyUnregisterKretprobe  = "wiphy_unregister_kretprobe"
+	bpfProgWirelessExitFentry        = "wireless_exit_fentry"
+	bpfProgWirelessExitFexit         = "wireless_exit_fexit"
+	bpfProgWirelessExitKprobe        = "wireless_exit_kprobe"
+	bpfProgWirelessExitKretprobe     = "wireless_exit_kretprobe"
 	bpfVarHaveFetch                  = "have_fetch"
 	bpfVarNetdevMoveArgs             = "netdev_move_args"
 	bpfVarPerCpuOffset               = "per_cpu_offset"
@@ -365,6 +373,8 @@ type bpfProgramSpecs struct {
 	CleanupNetKretprobe       *ebpf.ProgramSpec `ebpf:"cleanup_net_kretprobe"`
 	DeliverSkbFentry          *ebpf.ProgramSpec `ebpf:"deliver_skb_fentry"`
 	DeliverSkbKprobe          *ebpf.ProgramSpec `ebpf:"deliver_skb_kprobe"`
+	DeviceRenameFentry        *ebpf.ProgramSpec `ebpf:"device_rename_fentry"`
+	DeviceRenameKprobe        *ebpf.ProgramSpec `ebpf:"device_rename_kprobe"`
 	FreeNetFentry             *ebpf.ProgramSpec `ebpf:"free_net_fentry"`
 	FreeNetKprobe             *ebpf.ProgramSpec `ebpf:"free_net_kprobe"`
 	IfAddFentry               *ebpf.ProgramSpec `ebpf:"if_add_fentry"`
@@ -429,6 +439,10 @@ type bpfProgramSpecs struct {
 	WiphyUnregisterFexit      *ebpf.ProgramSpec `ebpf:"wiphy_unregister_fexit"`
 	WiphyUnregisterKprobe     *ebpf.ProgramSpec `ebpf:"wiphy_unregister_kprobe"`
 	WiphyUnregisterKretprobe  *ebpf.ProgramSpec `ebpf:"wiphy_unregister_kretprobe"`
+	WirelessExitFentry        *ebpf.ProgramSpec `ebpf:"wireless_exit_fentry"`
+	WirelessExitFexit         *ebpf.ProgramSpec `ebpf:"wireless_exit_fexit"`
+	WirelessExitKprobe        *ebpf.ProgramSpec `ebpf:"wireless_exit_kprobe"`
+	WirelessExitKretprobe     *ebpf.ProgramSpec `ebpf:"wireless_exit_kretprobe"`
 }
 
 // bpfMapSpecs contains maps before they are loaded into the kernel.
@@ -565,6 +579,8 @@ type bpfPrograms struct {
 	CleanupNetKretprobe       *ebpf.Program `ebpf:"cleanup_net_kretprobe"`
 	DeliverSkbFentry          *ebpf.Program `ebpf:"deliver_skb_fentry"`
 	DeliverSkbKprobe          *ebpf.Program `ebpf:"deliver_skb_kprobe"`
+	DeviceRenameFentry        *ebpf.Program `ebpf:"device_rename_fentry"`
+	DeviceRenameKprobe        *ebpf.Program `ebpf:"device_rename_kprobe"`
 	FreeNetFentry             *ebpf.Program `ebpf:"free_net_fentry"`
 	FreeNetKprobe             *ebpf.Program `ebpf:"free_net_kprobe"`
 	IfAddFentry               *ebpf.Program `ebpf:"if_add_fentry"`
@@ -629,6 +645,10 @@ type bpfPrograms struct {
 	WiphyUnregisterFexit      *ebpf.Program `ebpf:"wiphy_unregister_fexit"`
 	WiphyUnregisterKprobe     *ebpf.Program `ebpf:"wiphy_unregister_kprobe"`
 	WiphyUnregisterKretprobe  *ebpf.Program `ebpf:"wiphy_unregister_kretprobe"`
+	WirelessExitFentry        *ebpf.Program `ebpf:"wireless_exit_fentry"`
+	WirelessExitFexit         *ebpf.Program `ebpf:"wireless_exit_fexit"`
+	WirelessExitKprobe        *ebpf.Program `ebpf:"wireless_exit_kprobe"`
+	WirelessExitKretprobe     *ebpf.Program `ebpf:"wireless_exit_kretprobe"`
 }
 
 func (p *bpfPrograms) Close() error {
@@ -639,6 +659,8 @@ func (p *bpfPrograms) Close() error {
 		p.CleanupNetKretprobe,
 		p.DeliverSkbFentry,
 		p.DeliverSkbKprobe,
+		p.DeviceRenameFentry,
+		p.DeviceRenameKprobe,
 		p.FreeNetFentry,
 		p.FreeNetKprobe,
 		p.IfAddFentry,
@@ -703,6 +725,10 @@ func (p *bpfPrograms) Close() error {
 		p.WiphyUnregisterFexit,
 		p.WiphyUnregisterKprobe,
 		p.WiphyUnregisterKretprobe,
+		p.WirelessExitFentry,
+		p.WirelessExitFexit,
+		p.WirelessExitKprobe,
+		p.WirelessExitKretprobe,
 	)
 }
 

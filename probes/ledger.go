@@ -35,6 +35,11 @@ func (s *Set) Ledger() (event.Ledger, error) {
 	if l.FlowsDropped, err = sumPerCPU(drops, uint32(bpfNstDropNST_DROP_FLOWS)); err != nil {
 		return l, fmt.Errorf("read the loss counters: %w", err)
 	}
+	baffled, err := sumPerCPU(drops, uint32(bpfNstDropNST_DROP_LAYOUT))
+	if err != nil {
+		return l, fmt.Errorf("read the loss counters: %w", err)
+	}
+	l.Undecoded += baffled
 	for _, a := range s.probes {
 		p, err := s.probeLedger(a)
 		if err != nil {
@@ -65,10 +70,10 @@ func (s *Set) missed(a *attached) *uint64 {
 	if a.ledger.Status != event.StatusAttached {
 		return nil
 	}
-	if a.ledger.Hook == hookFentry && !s.kernel.fentryMisses {
+	if a.ledger.Hook == hookFentry && !s.kernel.Features.FentryMisses {
 		return nil
 	}
-	if a.ledger.Hook == hookKprobe && !s.kernel.kprobeMisses {
+	if a.ledger.Hook == hookKprobe && !s.kernel.Features.KprobeMisses {
 		return nil
 	}
 	var sum uint64

@@ -37,7 +37,7 @@ func newLoader(k *kernel, o Options) (*loader, error) {
 	if err := l.setVariables(o); err != nil {
 		return nil, fmt.Errorf("prepare nstrace's programs: %w", err)
 	}
-	if !k.hasFetch {
+	if !k.Features.Fetch {
 		for _, p := range spec.Programs {
 			bluntFetch(p.Instructions)
 		}
@@ -63,36 +63,61 @@ func (l *loader) setVariables(o Options) error {
 		}
 		return v.Set(value)
 	}
-	const rdev = "cfg80211_registered_device"
-	wiphy, werr := l.kernel.memberOffset("cfg80211", rdev, "wiphy")
-	index, ierr := l.kernel.memberOffset("cfg80211", rdev, "wiphy_idx")
 	err := errors.Join(
-		set("rdev_known", werr == nil && ierr == nil),
-		set("rdev_wiphy_offset", wiphy),
-		set("rdev_wiphy_idx_offset", index),
+		l.setLayout(set),
 		set("wake_bytes", uint64(o.LifecycleRing/4)),
 		set("per_cpu_offset", l.kernel.perCPUOffset),
 		set("possible_cpus", uint32(l.kernel.possibleCPUs)),
-		set("have_fetch", l.kernel.hasFetch),
+		set("have_fetch", l.kernel.Features.Fetch),
 		set("record_packets", o.Delivery == DeliveryPackets),
 	)
-	return errors.Join(err, l.setArgs(set))
+	return errors.Join(err, l.setArgs(set, o))
+}
+
+// setLayout tells the programs where structures of the modules have what they
+// read, as far as BTF does: see bpf/layout.h for the rest.
+func (l *loader) setLayout(set func(string, any) error) error {
+	var errs []error
+	for _, s := range []struct {
+		known   string
+		offsets map[string]string
+	}{
+		{"rdev_known", map[string]string{
+			"rdev_wiphy_offset":     "cfg80211_registered_device.wiphy",
+			"rdev_wiphy_idx_offset": "cfg80211_registered_device.wiphy_idx",
+		}},
+		{"sdata_known", map[string]string{
+			"sdata_dev_offset":  "ieee80211_sub_if_data.dev",
+			"sdata_wdev_offset": "ieee80211_sub_if_data.wdev",
+		}},
+		{"rx_known", map[string]string{
+			"rx_skb_offset":   "ieee80211_rx_data.skb",
+			"rx_sdata_offset": "ieee80211_rx_data.sdata",
+		}},
+	} {
+		known := true
+		for _, member := range s.offsets {
+			_, ok := l.kernel.offset(member)
+			known = known && ok
+		}
+		errs = append(errs, set(s.known, known))
+		for variable, member := range s.offsets {
+			if offset, ok := l.kernel.offset(member); ok {
+				errs = append(errs, set(variable, offset))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // setArgs tells the programs how many arguments a function takes on this kernel.
 // Without BTF for it there is no fexit either, and kretprobe doesn't need it.
-func (l *loader) setArgs(set func(string, any) error) error {
-	for i := range table {
-		p := &table[i]
-		s, ok := l.kernel.function(p)
-		if p.argsVariable == "" || !ok {
+func (l *loader) setArgs(set func(string, any) error, o Options) error {
+	for _, c := range plan(&l.kernel.description, o.Mode, o.Delivery) {
+		if c.argsVariable == "" || c.function.Args == nil {
 			continue
 		}
-		n, err := l.kernel.args(s.name, s.module)
-		if err != nil {
-			continue
-		}
-		if err := set(p.argsVariable, uint32(n)); err != nil {
+		if err := set(c.argsVariable, uint32(len(c.function.Args))); err != nil {
 			return err
 		}
 	}
@@ -136,17 +161,26 @@ func (l *loader) program(c *choice, name, hook string) (*ebpf.Program, error) {
 	}
 	spec = spec.Copy()
 	if hook == hookFentry {
-		spec.AttachTo = c.function.name
+		spec.AttachTo = c.function.Name
 	}
 	coll, err := ebpf.NewCollectionWithOptions(&ebpf.CollectionSpec{
 		Maps: l.spec.Maps, Types: l.spec.Types, ByteOrder: l.spec.ByteOrder,
 		Programs: map[string]*ebpf.ProgramSpec{name: spec},
 	}, ebpf.CollectionOptions{MapReplacements: l.maps, Cache: l.kernel.types})
 	if err != nil {
-		return nil, fmt.Errorf("load %s: %w", name, err)
+		return nil, fmt.Errorf("%s: %w", name, refusal(err))
 	}
 	defer coll.Close()
 	return coll.DetachProgram(name), nil
+}
+
+// refusal is the verifier's own error, without what was wrapped around it.
+func refusal(err error) error {
+	var verifier *ebpf.VerifierError
+	if errors.As(err, &verifier) {
+		return verifier
+	}
+	return err
 }
 
 func (l *loader) close() {

@@ -4,6 +4,7 @@ package probes
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/nstrace/nstrace/event"
@@ -41,66 +42,190 @@ const (
 // choice is what is to be tried for a probe.
 type choice struct {
 	*probe
-	function symbol
+	function function
 	// hooks are to be tried in this order; none if the probe is absent.
 	hooks []string
-	// reason says why the probe is absent.
+	// reason says why the probe is absent, or why it doesn't get the best hook.
 	reason string
 }
 
-// plan chooses a function and the hooks to try for each probe of the table.
-func plan(k *kernel, mode Mode, delivery Delivery) []choice {
+// plan chooses a function and the hooks to try for each probe of the table. It
+// depends on nothing but its arguments, and on no kernel's version: stable
+// releases take over changes from later ones.
+func plan(d *description, mode Mode, delivery Delivery) []choice {
 	choices := make([]choice, 0, len(table))
 	for i := range table {
 		p := &table[i]
 		if p.delivery && delivery == DeliveryOff {
 			continue
 		}
-		choices = append(choices, choose(k, p, mode))
+		choices = append(choices, d.choose(p, mode))
 	}
 	return choices
 }
 
-func choose(k *kernel, p *probe, mode Mode) choice {
-	c := choice{probe: p}
-	var ok bool
-	if c.function, ok = k.function(p); !ok {
-		c.reason = absence(p)
-		return c
+// choose takes the first function of the probe that exists and can be hooked.
+func (d *description) choose(p *probe, mode Mode) choice {
+	if why := d.forbidden(); why != "" {
+		return choice{probe: p, reason: why}
 	}
-	switch mode {
-	case ModeFentry:
-		c.hooks = []string{hookFentry}
-	case ModeKprobe:
-		c.hooks = []string{hookKprobe}
-	default:
-		c.hooks = []string{hookFentry, hookKprobe}
+	var reasons []string
+	for i := range p.functions {
+		c := &p.functions[i]
+		f, why := d.find(p, c)
+		if why == "" && f == nil {
+			continue
+		}
+		var hooks []string
+		if why == "" {
+			if hooks, why = d.hooks(f, mode); len(hooks) > 0 {
+				return choice{probe: p, function: *f, hooks: hooks, reason: why}
+			}
+		}
+		reasons = append(reasons, why)
 	}
-	return c
+	if len(reasons) == 0 {
+		return choice{probe: p, reason: absence(p)}
+	}
+	return choice{probe: p, reason: strings.Join(reasons, "; ")}
 }
 
-// function returns the best function that serves a probe on this kernel.
-func (k *kernel) function(p *probe) (symbol, bool) {
-	for _, name := range p.functions {
-		if s, ok := k.functions[name]; ok {
-			return s, true
+// forbidden says why nothing can be traced at all, "" if it can.
+func (d *description) forbidden() string {
+	if d.Lockdown == "confidentiality" {
+		return "the kernel is locked down (confidentiality), which forbids to trace it"
+	}
+	return d.Privileges
+}
+
+// find returns the kernel's function that a candidate means, nil if there is
+// none, and why it can't be used.
+func (d *description) find(p *probe, c *candidate) (f *function, why string) {
+	var exact, changed []*function
+	for i := range d.Functions {
+		f := &d.Functions[i]
+		switch {
+		case f.Module != "" && f.Module != p.module:
+		case f.Name == c.name:
+			exact = append(exact, f)
+		case isChanged(f.Name, c.name):
+			changed = append(changed, f)
 		}
 	}
-	return symbol{}, false
+	switch {
+	case len(exact) > 1:
+		return nil, fmt.Sprintf("there are %d functions %s, and no telling which is meant", len(exact), c.name)
+	case len(exact) == 1:
+		f = exact[0]
+	case len(changed) == 0:
+		return nil, ""
+	case len(changed) == 1 && c.args == "...":
+		f = changed[0] // nobody reads its arguments
+	default:
+		return nil, fmt.Sprintf("the compiler made %s of %s: its arguments are anywhere", changed[0].Name, c.name)
+	}
+	return f, d.usable(f, c)
+}
+
+// usable says why a program must not be put on a function, "" if it may.
+func (d *description) usable(f *function, c *candidate) string {
+	switch {
+	case f.Traceable != nil && !*f.Traceable:
+		return fmt.Sprintf("%s can't be traced (it isn't in available_filter_functions)", f.Name)
+	case f.Args == nil && c.changes:
+		return fmt.Sprintf("%s takes other arguments on other kernels, and this one has no type information to tell", f.Name)
+	case f.Args != nil && !matches(c.args, f.Args):
+		return fmt.Sprintf("%s takes (%s), not (%s)", f.Name, strings.Join(f.Args, ", "), c.args)
+	}
+	return ""
+}
+
+// hooks returns what to try for a function, best first: fentry costs less per
+// call than a kprobe, and its fexit needs no free instance to catch a return.
+// why says what keeps it from the best.
+func (d *description) hooks(f *function, mode Mode) (hooks []string, why string) {
+	noFentry, noKprobe := d.noFentry(f), d.noKprobe(f)
+	if mode != ModeKprobe && noFentry == "" {
+		hooks = append(hooks, hookFentry)
+	}
+	if mode != ModeFentry && noKprobe == "" {
+		hooks = append(hooks, hookKprobe)
+	}
+	switch {
+	case len(hooks) == 0 && mode == ModeKprobe:
+		return nil, "no kprobe: " + noKprobe
+	case len(hooks) == 0 && mode == ModeFentry:
+		return nil, "no fentry: " + noFentry
+	case len(hooks) == 0:
+		return nil, "no fentry: " + noFentry + "; no kprobe: " + noKprobe
+	case mode == ModeAuto && noFentry != "":
+		return hooks, "no fentry: " + noFentry
+	}
+	return hooks, ""
+}
+
+// noFentry says why fentry programs can't be put on f, "" if they can.
+func (d *description) noFentry(f *function) string {
+	switch {
+	case !d.Features.Fentry:
+		return "this kernel has no trampolines for ftrace's calls"
+	case !d.describes(f.Module):
+		return fmt.Sprintf("there is no type information for %s", f.Module)
+	case f.Args == nil || baseName(f.Name) != f.Name:
+		return fmt.Sprintf("there is no type information for %s", f.Name)
+	}
+	return ""
+}
+
+// noKprobe says why kprobes can't be put on f, "" if they can.
+func (d *description) noKprobe(f *function) string {
+	switch n := d.count(f.Name); {
+	case !d.Features.Kprobe:
+		return "this kernel has no kprobes"
+	case n > 1:
+		return fmt.Sprintf("%d functions are called %s", n, f.Name)
+	}
+	return ""
+}
+
+// baseName is a function's name without what the compiler put behind it.
+func baseName(name string) string {
+	base, _, _ := strings.Cut(name, ".")
+	return base
+}
+
+// isChanged reports whether name is what the compiler made of all of a function,
+// with other arguments. A .part is only some of it, and not always called.
+func isChanged(name, function string) bool {
+	return strings.HasPrefix(name, function+".isra.") || strings.HasPrefix(name, function+".constprop.")
+}
+
+// matches reports whether args are as a candidate of the table wants them.
+func matches(want string, args []string) bool {
+	types := strings.Split(want, ", ")
+	if types[len(types)-1] != "..." {
+		return slices.Equal(types, args)
+	}
+	types = types[:len(types)-1]
+	return len(args) >= len(types) && slices.Equal(types, args[:len(types)])
 }
 
 func absence(p *probe) string {
-	names := strings.Join(p.functions, ", ")
-	if p.module != "" {
-		return fmt.Sprintf("no function %s: the module %s isn't loaded (--load-modules loads it first) or doesn't have it", names, p.module)
+	var names []string
+	for _, f := range p.functions {
+		names = append(names, f.name)
 	}
-	return fmt.Sprintf("this kernel has no function %s", names)
+	list := strings.Join(names, ", ")
+	if p.module != "" {
+		return fmt.Sprintf("no function %s: the module %s isn't loaded (--load-modules loads it first) or doesn't have it", list, p.module)
+	}
+	return fmt.Sprintf("this kernel has no function %s", list)
 }
 
 // ledger begins the probe's account.
 func (c *choice) ledger() event.ProbeLedger {
 	return event.ProbeLedger{
-		Name: c.name, Function: c.function.name, Module: c.function.module,
+		Name: c.name, Function: c.function.Name, Module: c.function.Module,
 		Status: event.StatusAbsent, Reason: c.reason, Loses: c.loses,
 	}
 }

@@ -72,6 +72,11 @@ func Attach(o Options) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
+	return attach(k, o)
+}
+
+// attach is Attach to a kernel of which k is believed, within the limits of o.
+func attach(k *kernel, o Options) (*Set, error) {
 	l, err := newLoader(k, o)
 	if err != nil {
 		return nil, err
@@ -114,7 +119,7 @@ func (s *Set) open(o Options) (err error) {
 	s.lifecycleSeq.ring, s.packetsSeq.ring = s.lifecycle.name, s.packets.name
 	works := false
 	var failure string
-	for _, c := range plan(s.kernel, o.Mode, o.Delivery) {
+	for _, c := range plan(&s.kernel.description, o.Mode, o.Delivery) {
 		a := s.attach(c)
 		s.probes = append(s.probes, a)
 		works = works || a.ledger.Status == event.StatusAttached
