@@ -259,19 +259,23 @@ func TestDevFull(t *testing.T) {
 func TestCreatePipe(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pipe")
 	check(t, syscall.Mkfifo(path, 0o600))
+	if _, err := Create(path, sampleRecording); err == nil || !strings.Contains(err.Error(), "nobody reads") {
+		t.Errorf("a pipe that nobody reads: %v", err)
+	}
+	// Both ends at once, so that neither open has to wait for the other.
+	both, err := os.OpenFile(path, os.O_RDWR, 0)
+	check(t, err)
+	w, err := Create(path, sampleRecording)
+	check(t, err)
+	f, err := os.Open(path)
+	check(t, err)
+	defer f.Close()
+	check(t, both.Close())
 	all := make(chan []byte)
 	go func() {
-		f, err := os.Open(path)
-		if err != nil {
-			close(all)
-			return
-		}
-		defer f.Close()
 		b, _ := io.ReadAll(f)
 		all <- b
 	}()
-	w, err := Create(path, sampleRecording)
-	check(t, err)
 	e := sampleEvent(1)
 	check(t, w.Event(&e))
 	check(t, w.Close(sampleEnd))
