@@ -39,7 +39,21 @@ test: ## everything that tells whether the source is good
 .PHONY: go-test
 go-test: ## the tests alone, those in virtual machines included
 	@lab/setup go lab
-	$(GO) test -timeout 15m ./...
+	@$(untested-before)
+	NSTRACE_UNTESTED=$(UNTESTED) $(GO) test -count=1 -timeout 25m ./...
+	@$(untested-after)
+
+.PHONY: test-kernels
+test-kernels: ## record on every kernel of the lab by every hook, not only one or two on each
+	@lab/setup go lab
+	@$(untested-before)
+	NSTRACE_UNTESTED=$(UNTESTED) $(GO) test -count=1 -timeout 40m -run 'TestMove|TestProbes' ./e2e -all
+	@$(untested-after)
+
+# go test keeps quiet about what it skipped; e2e writes down what it could not test.
+UNTESTED := $(CURDIR)/out/untested
+untested-before = mkdir -p out && rm -f $(UNTESTED)
+untested-after = if [ -s $(UNTESTED) ]; then printf '\n*** NOT TESTED ***\n'; cat $(UNTESTED); fi
 
 .PHONY: lint
 lint: ## formatting, vet and staticcheck

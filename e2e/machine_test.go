@@ -5,16 +5,82 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/nstrace/nstrace/lab"
 )
 
-// suite is the Debian suite whose kernel is used.
+// suite is the Debian suite whose kernel is used where one is enough.
 const suite = "bookworm"
+
+// unstable is the suite whose kernel may be broken on some day by no fault of
+// ours.
+const unstable = "sid"
+
+// untestedFile names the environment variable with a file that takes what could
+// not be tested: go test keeps quiet about what it skips.
+const untestedFile = "NSTRACE_UNTESTED"
+
+// untested skips a test for reasons that aren't nstrace's, aloud.
+func untested(t *testing.T, format string, args ...any) {
+	t.Helper()
+	said := fmt.Sprintf("%s: %s", t.Name(), fmt.Sprintf(format, args...))
+	if file := os.Getenv(untestedFile); file != "" {
+		f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		fmt.Fprintln(f, said)
+	}
+	t.Skip("NOT TESTED: " + said)
+}
+
+// kernelOf returns a suite's kernel. Where the unstable one can't be had, or
+// doesn't even boot and simulate a radio, the test is skipped.
+func kernelOf(t *testing.T, suite string) lab.Kernel {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	kernel, err := lab.Fetch(ctx, suite, "amd64", os.Stderr)
+	if err != nil && suite == unstable {
+		untested(t, "there is no kernel of Debian %s today: %v", suite, err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if suite == unstable {
+		if err := bareBoot(kernel); err != nil {
+			untested(t, "the kernel %s of Debian %s doesn't work by itself: %v", kernel.Release, suite, err)
+		}
+	}
+	return kernel
+}
+
+// bareBoot tries a kernel without nstrace, once.
+var bareBoot = func() func(lab.Kernel) error {
+	var once sync.Once
+	var err error
+	return func(kernel lab.Kernel) error {
+		once.Do(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+			defer cancel()
+			var out bytes.Buffer
+			vm := lab.VM{Kernel: kernel, Stdout: &out, Stderr: &out}
+			var status int
+			status, err = vm.Run(ctx, "sh", "-c", "modprobe mac80211_hwsim radios=1 && iw phy phy0 info >/dev/null")
+			if err == nil && status != 0 {
+				err = fmt.Errorf("exit status %d: %s", status, out.Bytes())
+			}
+		})
+		return err
+	}
+}()
 
 // build makes a static program for the machine: the command in folder pkg, or
 // with "test -c" the tests of a package.
@@ -28,19 +94,16 @@ func build(t *testing.T, out string, how ...string) {
 	}
 }
 
-// boot runs a command in a machine that shares dir, and returns its exit status
-// and what it printed.
-func boot(t *testing.T, dir string, env []string, argv ...string) (status int, output string) {
+// boot runs a command in a machine with a suite's kernel that shares dir, and
+// returns its exit status and what it printed.
+func boot(t *testing.T, suite, dir string, env []string, argv ...string) (status int, output string) {
 	t.Helper()
+	kernel := kernelOf(t, suite)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
-	kernel, err := lab.Fetch(ctx, suite, "amd64", os.Stderr)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var out bytes.Buffer
 	vm := lab.VM{Kernel: kernel, Share: dir, Env: env, Stdout: &out, Stderr: &out}
-	status, err = vm.Run(ctx, argv...)
+	status, err := vm.Run(ctx, argv...)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out.Bytes())
 	}

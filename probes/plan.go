@@ -101,7 +101,7 @@ func (d *description) forbidden() string {
 // find returns the kernel's function that a candidate means, nil if there is
 // none, and why it can't be used.
 func (d *description) find(p *probe, c *candidate) (f *function, why string) {
-	var exact, changed []*function
+	var exact, changed, parts []*function
 	for i := range d.Functions {
 		f := &d.Functions[i]
 		switch {
@@ -110,11 +110,15 @@ func (d *description) find(p *probe, c *candidate) (f *function, why string) {
 			exact = append(exact, f)
 		case isChanged(f.Name, c.name):
 			changed = append(changed, f)
+		case strings.HasPrefix(f.Name, c.name+".part."):
+			parts = append(parts, f)
 		}
 	}
 	switch {
 	case len(exact) > 1:
 		return nil, fmt.Sprintf("there are %d functions %s, and no telling which is meant", len(exact), c.name)
+	case len(exact) == 1 && len(parts) > 0:
+		return nil, fmt.Sprintf("the compiler split %s: some callers go to %s directly", c.name, parts[0].Name)
 	case len(exact) == 1:
 		f = exact[0]
 	case len(changed) == 0:
@@ -226,6 +230,6 @@ func absence(p *probe) string {
 func (c *choice) ledger() event.ProbeLedger {
 	return event.ProbeLedger{
 		Name: c.name, Function: c.function.Name, Module: c.function.Module,
-		Status: event.StatusAbsent, Reason: c.reason, Loses: c.loses,
+		Status: event.StatusAbsent, Reason: c.reason, Loses: c.loses, Needs: c.module,
 	}
 }
