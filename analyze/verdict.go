@@ -5,6 +5,7 @@ package analyze
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -153,6 +154,7 @@ func (a *Analyzer) verdictProbes() {
 	if a.m.Ledger == nil {
 		return
 	}
+	a.verdictModules()
 	for _, p := range a.m.Ledger.Probes {
 		reason := ""
 		if p.Reason != "" {
@@ -162,10 +164,10 @@ func (a *Analyzer) verdictProbes() {
 		if p.Loses != "" {
 			loses = "; without it: " + EscapeText(p.Loses)
 		}
-		switch p.Status {
-		case event.StatusFailed:
+		switch {
+		case p.Status == event.StatusFailed:
 			a.say(Warning, ruleProbe, 0, "probe %s could not be attached%s%s", Escape(p.Name), reason, loses)
-		case event.StatusAbsent:
+		case p.Status == event.StatusAbsent && p.Needs == "":
 			a.say(Info, ruleProbe, 0, "probe %s does not exist on this kernel%s%s", Escape(p.Name), reason, loses)
 		}
 		if p.Lost != 0 && !a.ringsLost() {
@@ -179,6 +181,47 @@ func (a *Analyzer) verdictProbes() {
 			a.m.Unknown = append(a.m.Unknown, p.Name)
 		case *p.Missed != 0:
 			a.say(Error, ruleMissed, 0, "the kernel let %s of %s pass without running the probe", plural(*p.Missed, "call"), Escape(p.Name))
+		}
+	}
+}
+
+// verdictModules tells once for each module, not for each of its probes, that it
+// wasn't there all the time.
+func (a *Analyzer) verdictModules() {
+	type account struct {
+		absent, gone []string
+		reason       string
+		goneAt, came uint64
+	}
+	accounts := map[string]*account{}
+	for _, p := range a.m.Ledger.Probes {
+		if p.Needs == "" {
+			continue
+		}
+		x := accounts[p.Needs]
+		if x == nil {
+			x = &account{}
+			accounts[p.Needs] = x
+		}
+		x.came = max(x.came, p.ModuleCame)
+		switch {
+		case p.Status == event.StatusAbsent:
+			x.absent = append(x.absent, Escape(p.Name))
+			x.reason = EscapeText(p.Reason)
+		case p.Status == event.StatusAttached && p.ModuleGone != 0:
+			x.gone = append(x.gone, Escape(p.Name))
+			x.goneAt = p.ModuleGone
+		}
+	}
+	for _, module := range slices.Sorted(maps.Keys(accounts)) {
+		x := accounts[module]
+		switch {
+		case len(x.gone) != 0:
+			a.say(Error, ruleProbe, x.goneAt, "the module %s was unloaded before %s: nothing was seen by %s after that", Escape(module), a.m.Since(x.goneAt), list(x.gone))
+		case len(x.absent) != 0 && x.came != 0:
+			a.say(Error, ruleProbe, x.came, "the module %s was loaded before %s, while recording; nothing of what it did was seen by %s (--load-modules loads it first)", Escape(module), a.m.Since(x.came), list(x.absent))
+		case len(x.absent) != 0:
+			a.say(Info, ruleProbe, 0, "not probed: %s of the module %s (%s)", list(x.absent), Escape(module), x.reason)
 		}
 	}
 }

@@ -47,6 +47,13 @@ type ProbeLedger struct {
 	Reason string `json:"reason,omitempty"`
 	// Loses says what a report lacks when the probe isn't attached.
 	Loses string `json:"loses,omitempty"`
+	// Needs is the module whose functions the probe is for, "" for the kernel
+	// itself. ModuleGone is when that module was found to be unloaded, so that
+	// the probe saw nothing from then on; ModuleCame when one was found that
+	// wasn't there in the beginning and isn't probed. 0 if never.
+	Needs      string `json:"needs,omitempty"`
+	ModuleGone uint64 `json:"module_gone_ns,omitempty"`
+	ModuleCame uint64 `json:"module_came_ns,omitempty"`
 	// Hits counts how often its programs ran.
 	Hits uint64 `json:"hits"`
 	// Lost counts its records that found no space in their ring.

@@ -61,6 +61,9 @@ func (s *Set) probeLedger(a *attached) (event.ProbeLedger, error) {
 		p.Lost += n.Lost
 	}
 	p.Missed = s.missed(a)
+	if m := s.modules.states[a.module]; m != nil {
+		p.ModuleGone, p.ModuleCame = m.gone, m.came
+	}
 	return p, nil
 }
 

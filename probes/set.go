@@ -48,6 +48,7 @@ type Set struct {
 	counters *counters
 	decoder  decoder
 	symbols  symbols
+	modules  *modules
 	waiter   *waiter
 
 	lifecycle, packets       *ring
@@ -68,11 +69,18 @@ func Attach(o Options) (*Set, error) {
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, fmt.Errorf("raise the limit of locked memory: %w", err)
 	}
+	// From before the look at the kernel on, so that no module comes in between.
+	modules := newModules("/sys/module", probedModules()...)
 	k, err := readKernel()
 	if err != nil {
 		return nil, err
 	}
-	return attach(k, o)
+	s, err := attach(k, o)
+	if err != nil {
+		return nil, err
+	}
+	s.modules = modules
+	return s, nil
 }
 
 // attach is Attach to a kernel of which k is believed, within the limits of o.
@@ -81,7 +89,7 @@ func attach(k *kernel, o Options) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Set{kernel: k, loader: l, counters: newCounters(l.maps)}
+	s := &Set{kernel: k, loader: l, counters: newCounters(l.maps), modules: newModules("")}
 	if err := s.open(o); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -153,6 +161,7 @@ func (s *Set) read(sink Sink, final bool) error {
 	now, err := bootTime()
 	if err == nil {
 		s.symbols.resolve(now, sink.HandleSymbol)
+		s.modules.look(now)
 	}
 	return err
 }
@@ -202,22 +211,21 @@ func (s *Set) Begin() error {
 }
 
 // Stop silences all probes at once and hands over everything that is left, the
-// losses included. The ledger is final afterwards. Detaching, which takes the
-// kernel much longer, is left to Close.
+// losses included, whatever goes wrong. The ledger is final afterwards.
+// Detaching, which takes the kernel much longer, is left to Close.
 func (s *Set) Stop(sink Sink) error {
-	if err := s.loader.recording.Set(uint32(0)); err != nil {
-		return fmt.Errorf("end the recording: %w", err)
-	}
-	// A grace period later no program is left that still saw it set
-	// (sys_membarrier calls synchronize_rcu).
-	if _, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0); errno != 0 {
-		return fmt.Errorf("wait for running programs: %w", errno)
-	}
-	return errors.Join(s.read(sink, true), s.tails(sink), s.ReadCounts(sink))
+	return errors.Join(s.silence(), s.read(sink, true), s.tails(sink), s.ReadCounts(sink))
 }
 
-// membarrierGlobal is MEMBARRIER_CMD_GLOBAL (include/uapi/linux/membarrier.h).
-const membarrierGlobal = 1
+// silence returns when no program sends anything any more.
+func (s *Set) silence() error {
+	err := s.loader.recording.Set(uint32(0))
+	if err = errors.Join(err, waitForPrograms()); err != nil {
+		// The slow way waits for them as well.
+		return errors.Join(fmt.Errorf("end the recording at once: %w", err), s.detach())
+	}
+	return nil
+}
 
 // tails compares the sequence numbers with what the kernel gave out.
 func (s *Set) tails(sink Sink) error {

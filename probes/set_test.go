@@ -22,7 +22,7 @@ func (h *heard) HandleSymbol(*event.Symbol)   {}
 
 func newFakeSet() (s *Set, lifecycle, packets *fakeRing) {
 	lifecycle, packets = newHeapRing(1<<14), newHeapRing(1<<14)
-	s = &Set{lifecycle: &lifecycle.ring, packets: &packets.ring, counters: newCounters(nil)}
+	s = &Set{lifecycle: &lifecycle.ring, packets: &packets.ring, counters: newCounters(nil), modules: newModules("")}
 	s.lifecycleSeq.ring, s.packetsSeq.ring = "lifecycle", "packets"
 	return s, lifecycle, packets
 }

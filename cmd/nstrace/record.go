@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -90,22 +92,23 @@ func doRecord(o record.Options) error {
 	return nil
 }
 
-// interruptible returns a context that the first SIGINT or SIGTERM ends, with
+// interruptible returns a context that the first SIGINT, SIGTERM or SIGHUP ends, with
 // the signal for its cause. A second one kills, in case the end takes too long.
 func interruptible() (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	// SIGHUP too: a lost terminal is no reason to lose the end of a recording.
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	go func() {
 		s, ok := <-signals
 		if !ok {
 			return
 		}
 		signal.Stop(signals)
-		if s == syscall.SIGTERM {
-			cancel(errors.New(record.ReasonTerminated))
-		} else {
+		if s == os.Interrupt {
 			cancel(errors.New(record.ReasonInterrupt))
+		} else {
+			cancel(errors.New(record.ReasonTerminated))
 		}
 	}()
 	return ctx, func() {
@@ -119,10 +122,18 @@ func interruptible() (context.Context, func()) {
 func summarise(w io.Writer, o *record.Options, r *record.Result) {
 	fmt.Fprintf(w, "nstrace: recorded %d events and %d delivered packets into %q (%s)\n",
 		r.Events, r.Packets, o.Output, size(r.Bytes))
+	absent := map[string][]string{}
 	for _, p := range r.Ledger.Probes {
-		if p.Status != event.StatusAttached {
+		switch {
+		case p.Status == event.StatusAbsent && p.Needs != "":
+			absent[p.Needs] = append(absent[p.Needs], p.Name)
+		case p.Status != event.StatusAttached:
 			fmt.Fprintf(w, "nstrace: probe %s %s: %s; not seen: %s\n", p.Name, p.Status, p.Reason, p.Loses)
 		}
+	}
+	for _, module := range slices.Sorted(maps.Keys(absent)) {
+		fmt.Fprintf(w, "nstrace: not probed: %s of module %s (if it isn't loaded, --load-modules loads it first)\n",
+			strings.Join(absent[module], ", "), module)
 	}
 	if n := r.Lost + r.Ledger.Unwritten; n > 0 {
 		fmt.Fprintf(w, "nstrace: %d records were lost; the report says where\n", n)
