@@ -289,6 +289,9 @@ func (a *Analyzer) putNet(e *event.Event) {
 	}
 	if n.Put == nil && !n.Initial {
 		d := deed(e)
+		if e.Start != 0 {
+			d.At = e.Start // told when the call was over, with the clean-up perhaps begun
+		}
 		n.Put = &d
 	}
 }

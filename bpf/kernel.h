@@ -54,10 +54,15 @@ struct ns_common___ref {
 	refcount_t __ns_ref;
 };
 
+struct list_head {
+	struct list_head *next;
+};
+
 /* include/net/net_namespace.h */
 struct net {
 	struct ns_common ns;
 	__u64 net_cookie;
+	struct list_head exit_list;
 };
 
 /* Before 5.12 the reference count was struct net's own. */

@@ -70,11 +70,13 @@ int BPF_KRETPROBE(setup_net_kretprobe, long ret)
  * that is looked at as well: did it leave a reference?
  */
 
-static __always_inline void put_net_send(struct net *net)
+static __always_inline void put_net_send(struct net *net, __u64 start)
 {
 	struct nst_event *e = event_begin(NST_PUT_NET, NST_INSTANT, NULL);
 
 	if (e) {
+		/* The clean-up may begin before netns_put returns. */
+		e->start = start;
 		read_net(&e->net, net);
 		event_send(e);
 	}
@@ -88,7 +90,7 @@ static __always_inline int put_net_enter(struct net *net)
 		return 0;
 	if (netns_put)
 		netns_put->object = 0; /* it needn't look any more */
-	put_net_send(net);
+	put_net_send(net, 0);
 	return 0;
 }
 
@@ -143,7 +145,7 @@ static __always_inline int netns_put_exit(void)
 		return 0;
 	net = (struct net *)call->object;
 	if (net && net_references(net) == 0)
-		put_net_send(net);
+		put_net_send(net, call->start);
 	call_end(NST_NETNS_PUT);
 	return 0;
 }
@@ -225,8 +227,9 @@ int cleanup_net_kretprobe(struct pt_regs *ctx)
 
 /*
  * net_free(net), net_drop_ns(net) or net_passive_dec(net): drops a passive
- * reference. cleanup_net does it last, once for each namespace; sysfs and nsfs
- * call it for their own reasons, which are of no interest.
+ * reference. cleanup_net does it last, once for each namespace, right after it
+ * took that off its list of the dying. Others do it meanwhile, even in this very
+ * thread: a kernel's own sockets as they are freed, sysfs, nsfs.
  */
 
 static __always_inline int free_net_enter(struct net *net)
@@ -235,6 +238,9 @@ static __always_inline int free_net_enter(struct net *net)
 	struct nst_event *e;
 
 	if (!batch || !net)
+		return 0;
+	if (BPF_CORE_READ(net, exit_list.next) !=
+	    (void *)net + bpf_core_field_offset(struct net, exit_list))
 		return 0;
 	if (!hit(NST_FREE_NET))
 		return 0;

@@ -19,7 +19,7 @@ const (
 	// begins at enter; an exit with an error ends it.
 	KindSetupNet
 	// KindPutNet is __put_net, an instant: the last reference to Net is gone
-	// and its clean-up is queued.
+	// and its clean-up is queued. Start, if known, is when it was let go.
 	KindPutNet
 	// KindCleanupNet is cleanup_net, enter and exit: one batch of dying
 	// namespaces, in a kernel worker. It names no namespace.
