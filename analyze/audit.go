@@ -40,6 +40,7 @@ func (a *Analyzer) applyClosing() {
 			}
 		}
 		for _, w := range st.Wiphys {
+			a.learnIndex(n, &w)
 			if known := a.wiphys.byIndex[w.Index]; known != nil {
 				can := w.CanSwitch
 				known.CanSwitch = &can
@@ -166,6 +167,20 @@ func (a *Analyzer) auditLinks(n *Netns, st *event.NetnsState) {
 		if s.Left == "" && !there[s.Ifindex] {
 			a.m.Audit.Compared++
 			a.m.Audit.differ(fmt.Sprintf("interface %d in %s", s.Ifindex, n.Label()), "absent", Escape(s.Name()))
+		}
+	}
+}
+
+// learnIndex tells a radio that was only ever heard of by its name what its index
+// is: at one time no two radios have the same name (cfg80211_dev_rename).
+func (a *Analyzer) learnIndex(n *Netns, st *event.Wiphy) {
+	if a.wiphys.byIndex[st.Index] != nil {
+		return
+	}
+	for _, w := range a.wiphys.all {
+		if s := w.At(); s != nil && s.Netns.canon() == n && w.Index < 0 && w.Name == st.Name {
+			w.Index = st.Index
+			a.wiphys.byIndex[st.Index] = w
 		}
 	}
 }

@@ -102,6 +102,8 @@ type Netns struct {
 	into       *Netns
 	devs       map[int32]*Device
 	tasks      map[uint32]string
+	// looked says that the opening snapshot could look into it.
+	looked bool
 }
 
 // Dying reports whether its last reference is gone but it isn't.

@@ -121,8 +121,9 @@ func (a *Analyzer) device(e *event.Event, n *Netns) *Device {
 	if d == nil {
 		d = a.newDevice(e.Dev, Inferred)
 		if n != nil {
-			s := a.arrive(d, n, e.Ifindex, e.Name, 0, ArrivedPreexisting)
-			s.From, s.Inferred = a.noticed(n), true
+			from, how := a.appeared(n, e.Time)
+			s := a.arrive(d, n, e.Ifindex, e.Name, 0, how)
+			s.From, s.Inferred = from, true
 		}
 	}
 	a.setPtr(d, e.Dev)
@@ -142,6 +143,16 @@ func (a *Analyzer) noticed(n *Netns) uint64 {
 		return n.Birth.At
 	}
 	return 0
+}
+
+// appeared is from when on something that is first heard of at t, in n, is taken
+// to have been there. If the opening snapshot looked into n and didn't see it, it
+// has come since, unseen.
+func (a *Analyzer) appeared(n *Netns, t uint64) (from uint64, how Arrival) {
+	if n.looked && a.applied != nil && t > a.applied.Finish {
+		return t, ArrivedCreated
+	}
+	return a.noticed(n), ArrivedPreexisting
 }
 
 // sameDevice reports whether e can be about d, which has e's address. A device

@@ -123,3 +123,33 @@ func TestNameRemovedBeforeItsPut(t *testing.T) {
 		t.Errorf("names: %+v", n.Names)
 	}
 }
+
+// A radio that the opening snapshot didn't see, because its module was loaded
+// later, wasn't there before the recording.
+func TestRadioOfALateModule(t *testing.T) {
+	a := regressBegin()
+	a.HandleSnapshot(regressState(false, 0, 1.01e9))
+	// Registered before its module was hooked: only its interface is seen, and
+	// its index isn't known.
+	e := event.Event{
+		Kind: event.KindNetdevRegister, Phase: event.PhaseExit, Time: 1.5e9, Start: 1.4e9, PID: 9, TID: 9, Comm: "modprobe",
+		Caller: regressInit, Net: regressInit, Dev: 0xd1, Wiphy: 0xf1, WiphyIndex: -1, WiphyName: "phy1", Name: "wlan2", Ifindex: 4, DevType: 1, Iftype: 2,
+	}
+	a.HandleEvent(&e)
+	closing := regressState(true, 0, 2.1e9)
+	closing.Namespaces[0].Links = append(closing.Namespaces[0].Links, event.Link{Ifindex: 4, Name: "wlan2", DevType: 1, Iftype: 2, Wiphy: 1})
+	closing.Namespaces[0].Wiphys = append(closing.Namespaces[0].Wiphys, event.Wiphy{Index: 1, Name: "phy1"})
+	a.HandleSnapshot(closing)
+	a.HandleEnd(&event.End{Time: 2e9})
+	m := a.Model()
+	i := slices.IndexFunc(m.Wiphys, func(w *Wiphy) bool { return w.Name == "phy1" })
+	if i < 0 {
+		t.Fatalf("radios: %+v", m.Wiphys)
+	}
+	if s := m.Wiphys[i].Stays[0]; s.Arrived != ArrivedCreated || s.From != 1.5e9 || !s.Inferred {
+		t.Errorf("phy1 came: %+v", s)
+	}
+	if len(m.Wiphys) != 2 || m.Wiphys[i].Index != 1 || len(m.Audit.Differences) != 0 {
+		t.Errorf("%d radios, phy1 has index %d, audit %+v", len(m.Wiphys), m.Wiphys[i].Index, m.Audit.Differences)
+	}
+}

@@ -30,6 +30,7 @@ func (a *Analyzer) introduce(s *event.Snapshot, st *event.NetnsState) {
 		n.OwnerUserNS = st.OwnerUserNS
 	}
 	n.Holders = st.Holders
+	n.looked = st.Links != nil
 	for _, h := range st.Holders {
 		if h.Kind == "task" {
 			n.sawTask(h.PID, h.Comm)

@@ -189,9 +189,9 @@ func (a *Analyzer) verdictProbes() {
 // wasn't there all the time.
 func (a *Analyzer) verdictModules() {
 	type account struct {
-		absent, gone []string
-		reason       string
-		goneAt, came uint64
+		absent, gone, late  []string
+		reason              string
+		goneAt, came, since uint64
 	}
 	accounts := map[string]*account{}
 	for _, p := range a.m.Ledger.Probes {
@@ -208,6 +208,9 @@ func (a *Analyzer) verdictModules() {
 		case p.Status == event.StatusAbsent:
 			x.absent = append(x.absent, Escape(p.Name))
 			x.reason = EscapeText(p.Reason)
+		case p.Status == event.StatusAttached && p.Since != 0:
+			x.late = append(x.late, Escape(p.Name))
+			x.since = max(x.since, p.Since)
 		case p.Status == event.StatusAttached && p.ModuleGone != 0:
 			x.gone = append(x.gone, Escape(p.Name))
 			x.goneAt = p.ModuleGone
@@ -220,6 +223,8 @@ func (a *Analyzer) verdictModules() {
 			a.say(Error, ruleProbe, x.goneAt, "the module %s was unloaded before %s: nothing was seen by %s after that", Escape(module), a.m.Since(x.goneAt), list(x.gone))
 		case len(x.absent) != 0 && x.came != 0:
 			a.say(Error, ruleProbe, x.came, "the module %s was loaded before %s, while recording; nothing of what it did was seen by %s (--load-modules loads it first)", Escape(module), a.m.Since(x.came), list(x.absent))
+		case len(x.late) != 0:
+			a.say(Warning, ruleProbe, x.came, "the module %s was loaded before %s, while recording, and hooked by %s: until then nothing of it was seen by %s (--load-modules loads it first)", Escape(module), a.m.Since(x.came), a.m.Since(x.since), list(x.late))
 		case len(x.absent) != 0:
 			a.say(Info, ruleProbe, 0, "not probed: %s of the module %s (%s)", list(x.absent), Escape(module), x.reason)
 		}

@@ -74,7 +74,8 @@ func (a *Analyzer) placeWiphy(w *Wiphy, n *Netns, t uint64) {
 		w.BornIn = n
 		w.stay(n, t, ArrivedCreated).Inferred = true
 	case len(w.Stays) == 0:
-		w.stay(n, a.noticed(n), ArrivedPreexisting).Inferred = true
+		from, how := a.appeared(n, t)
+		w.stay(n, from, how).Inferred = true
 	default:
 		if at != nil {
 			at.Until, at.Left, at.EndInferred = t, LeftMoved, true

@@ -54,6 +54,9 @@ type ProbeLedger struct {
 	Needs      string `json:"needs,omitempty"`
 	ModuleGone uint64 `json:"module_gone_ns,omitempty"`
 	ModuleCame uint64 `json:"module_came_ns,omitempty"`
+	// Since is from when on it was attached, 0 for the beginning: the module was
+	// loaded while recording.
+	Since uint64 `json:"since_ns,omitempty"`
 	// Hits counts how often its programs ran.
 	Hits uint64 `json:"hits"`
 	// Lost counts its records that found no space in their ring.

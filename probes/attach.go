@@ -23,10 +23,10 @@ type attached struct {
 
 // attach tries the hooks of c in turn. It can't fail: what went wrong is in the
 // ledger.
-func (s *Set) attach(c choice) *attached {
+func (l *loader) attach(c choice) *attached {
 	a := &attached{choice: c, ledger: c.ledger()}
 	for _, hook := range c.hooks {
-		err := s.tryHook(a, hook)
+		err := l.tryHook(a, hook)
 		if err == nil {
 			a.ledger.Hook, a.ledger.Status = hook, event.StatusAttached
 			return a
@@ -47,8 +47,8 @@ var omitted = regexp.MustCompile(` \(\d+ line\(s\) omitted\)|\n.*`)
 // the complaint without the way there.
 func brief(err error) string { return omitted.ReplaceAllString(err.Error(), "") }
 
-func (s *Set) tryHook(a *attached, hook string) (err error) {
-	if a.entry, a.exit, err = s.loader.load(&a.choice, hook); err != nil {
+func (l *loader) tryHook(a *attached, hook string) (err error) {
+	if a.entry, a.exit, err = l.load(&a.choice, hook); err != nil {
 		return err
 	}
 	defer func() {

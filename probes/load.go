@@ -5,6 +5,7 @@ package probes
 import (
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -22,11 +23,13 @@ type loader struct {
 	kernel *kernel
 	spec   *ebpf.CollectionSpec
 	maps   map[string]*ebpf.Map
-	// recording is the programs' variable of that name.
+	// recording is the programs' variable of that name; the first loader's.
 	recording *ebpf.Variable
 }
 
-func newLoader(k *kernel, o Options) (*loader, error) {
+// newLoader prepares to load programs for k. They share their maps with those of
+// another loader, if there is one, but for what they are told of the kernel.
+func newLoader(k *kernel, o Options, other *loader) (*loader, error) {
 	spec, err := loadBpf()
 	if err != nil {
 		return nil, fmt.Errorf("read nstrace's own programs: %w", err)
@@ -42,14 +45,22 @@ func newLoader(k *kernel, o Options) (*loader, error) {
 			bluntFetch(p.Instructions)
 		}
 	}
-	maps, err := ebpf.NewCollection(&ebpf.CollectionSpec{
+	shared := map[string]*ebpf.Map{}
+	if other != nil {
+		shared = maps.Clone(other.maps)
+		delete(shared, ".rodata")
+	}
+	coll, err := ebpf.NewCollectionWithOptions(&ebpf.CollectionSpec{
 		Maps: spec.Maps, Variables: spec.Variables, Types: spec.Types, ByteOrder: spec.ByteOrder,
-	})
+	}, ebpf.CollectionOptions{MapReplacements: shared})
 	if err != nil {
 		return nil, fmt.Errorf("create the maps: %w", err)
 	}
-	l.maps = maps.Maps
-	if l.recording = maps.Variables["recording"]; l.recording == nil {
+	l.maps = coll.Maps
+	if other != nil {
+		return l, nil
+	}
+	if l.recording = coll.Variables["recording"]; l.recording == nil {
 		return nil, errors.New("prepare nstrace's programs: no variable recording")
 	}
 	return l, nil

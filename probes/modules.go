@@ -22,8 +22,10 @@ type moduleState struct {
 	// it isn't loaded.
 	inode uint64
 	// gone is when the module that was there in the beginning was missing, came
-	// when one was there that wasn't in the beginning; 0 if never.
+	// when one was there that wasn't the time before, the last time; 0 if never.
 	gone, came uint64
+	// fresh says that it has come and isn't hooked yet.
+	fresh bool
 }
 
 // probedModules are those that the table's functions are in.
@@ -56,10 +58,34 @@ func (m *modules) look(now uint64) {
 		if s.inode != 0 && s.gone == 0 {
 			s.gone = now
 		}
-		if inode != 0 && s.came == 0 {
+		if inode != 0 {
 			s.came = now
 		}
+		s.fresh = inode != 0
 		s.inode = inode
+	}
+}
+
+// fresh reports whether a module has come that isn't hooked yet.
+func (m *modules) fresh() bool {
+	for _, s := range m.states {
+		if s.fresh {
+			return true
+		}
+	}
+	return false
+}
+
+// isFresh reports whether it is this one.
+func (m *modules) isFresh(name string) bool {
+	s := m.states[name]
+	return s != nil && s.fresh
+}
+
+// hooked notes that all that came are hooked as far as they can be.
+func (m *modules) hooked() {
+	for _, s := range m.states {
+		s.fresh = false
 	}
 }
 

@@ -43,6 +43,7 @@ type Sink interface {
 // Wake.
 type Set struct {
 	kernel   *kernel
+	options  Options
 	loader   *loader
 	probes   []*attached
 	counters *counters
@@ -85,11 +86,11 @@ func Attach(o Options) (*Set, error) {
 
 // attach is Attach to a kernel of which k is believed, within the limits of o.
 func attach(k *kernel, o Options) (*Set, error) {
-	l, err := newLoader(k, o)
+	l, err := newLoader(k, o, nil)
 	if err != nil {
 		return nil, err
 	}
-	s := &Set{kernel: k, loader: l, counters: newCounters(l.maps), modules: newModules("")}
+	s := &Set{kernel: k, options: o, loader: l, counters: newCounters(l.maps), modules: newModules("")}
 	if err := s.open(o); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -128,7 +129,7 @@ func (s *Set) open(o Options) (err error) {
 	works := false
 	var failure string
 	for _, c := range plan(&s.kernel.description, o.Mode, o.Delivery) {
-		a := s.attach(c)
+		a := s.loader.attach(c)
 		s.probes = append(s.probes, a)
 		works = works || a.ledger.Status == event.StatusAttached
 		if failure == "" {
@@ -162,6 +163,9 @@ func (s *Set) read(sink Sink, final bool) error {
 	if err == nil {
 		s.symbols.resolve(now, sink.HandleSymbol)
 		s.modules.look(now)
+		if !final {
+			err = s.follow()
+		}
 	}
 	return err
 }

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probes
+
+import (
+	"fmt"
+
+	"github.com/nstrace/nstrace/event"
+)
+
+// follow hooks the functions of modules that came since the last look. What
+// they did until they are hooked is not seen; the ledger says from when on it
+// is. The error, if any, is one of looking: a probe that can't be attached is
+// in the ledger.
+func (s *Set) follow() error {
+	if !s.modules.fresh() {
+		return nil
+	}
+	k, err := readKernel()
+	if err != nil {
+		return fmt.Errorf("hook modules that were loaded meanwhile: %w", err)
+	}
+	l, err := newLoader(k, s.options, s.loader)
+	if err != nil {
+		return fmt.Errorf("hook modules that were loaded meanwhile: %w", err)
+	}
+	defer l.close()
+	for _, c := range plan(&k.description, s.options.Mode, s.options.Delivery) {
+		if s.modules.isFresh(c.module) {
+			s.rehook(l, c)
+		}
+	}
+	s.modules.hooked()
+	return nil
+}
+
+// rehook puts a probe on the function that has come, in place of what it was on.
+func (s *Set) rehook(l *loader, c choice) {
+	for i, old := range s.probes {
+		if old.name != c.name {
+			continue
+		}
+		a := l.attach(c)
+		if a.ledger.Status == event.StatusAttached {
+			// Not an error of the recording's: it has what it wants.
+			a.ledger.Since, _ = bootTime()
+		}
+		// The function it was on is gone with its module; detaching from
+		// nothing has no use for an error either.
+		old.detach()
+		s.probes[i] = a
+	}
+}
