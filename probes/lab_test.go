@@ -117,7 +117,7 @@ func TestLabFailure(t *testing.T) {
 	if !k.Features.Fentry {
 		hook, reason = hookKprobe, "fentry: "
 	}
-	a = s.attach(c)
+	a = s.loader.attach(c)
 	if a.ledger.Status != event.StatusAttached || a.ledger.Hook != hook ||
 		!strings.HasPrefix(a.ledger.Reason, reason) || (a.ledger.Reason == "") != (reason == "") {
 		t.Errorf("%s by %s: %q", a.ledger.Status, a.ledger.Hook, a.ledger.Reason)
