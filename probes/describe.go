@@ -42,6 +42,8 @@ func (k *kernel) describe() error {
 	k.Lockdown = readLockdown()
 	if err := checkPrivileges(); err != nil {
 		k.Privileges = err.Error()
+	} else {
+		k.Denials = readDenials()
 	}
 	// recursion_misses came in the same release as atomics with fetch.
 	k.Features.Fetch = hasMember(spec, "bpf_prog_info", "recursion_misses")

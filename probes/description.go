@@ -15,8 +15,10 @@ type description struct {
 	// doesn't say (Documentation/admin-guide/LSM).
 	Lockdown string `json:"lockdown"`
 	// Privileges says what this process lacks to trace; "" if nothing.
-	Privileges string   `json:"privileges,omitempty"`
-	Features   features `json:"features"`
+	Privileges string `json:"privileges,omitempty"`
+	// Denials say what is refused to a process that lacks only some of them.
+	Denials  denials  `json:"denials,omitzero"`
+	Features features `json:"features"`
 	// Types lists of vmlinux and the probes' modules which have BTF.
 	Types []string `json:"types"`
 	// Functions are the symbols that could serve a probe, one entry for each

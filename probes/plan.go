@@ -173,6 +173,8 @@ func (d *description) noFentry(f *function) string {
 	switch {
 	case !d.Features.Fentry:
 		return "this kernel has no trampolines for ftrace's calls"
+	case f.Module != "" && d.Denials.ModuleTypes != "":
+		return d.Denials.ModuleTypes
 	case !d.describes(f.Module):
 		return fmt.Sprintf("there is no type information for %s", f.Module)
 	case f.Args == nil || baseName(f.Name) != f.Name:
@@ -186,6 +188,8 @@ func (d *description) noKprobe(f *function) string {
 	switch n := d.count(f.Name); {
 	case !d.Features.Kprobe:
 		return "this kernel has no kprobes"
+	case d.Denials.Kprobes != "":
+		return d.Denials.Kprobes
 	case n > 1:
 		return fmt.Sprintf("%d functions are called %s", n, f.Name)
 	}

@@ -300,6 +300,26 @@ func TestChoose(t *testing.T) {
 			change: func(d *description) { d.Privileges = "CAP_BPF missing" },
 			reason: "CAP_BPF missing",
 		},
+		{
+			name: "types of modules denied", probe: "wiphy_register",
+			change:   func(d *description) { d.Denials.ModuleTypes = "not without CAP_SYS_ADMIN" },
+			function: "wiphy_register", hooks: []string{hookKprobe}, reason: "no fentry: not without CAP_SYS_ADMIN",
+		},
+		{
+			name: "types of modules denied, the kernel's own function", probe: "setup_net",
+			change:   func(d *description) { d.Denials.ModuleTypes = "not without CAP_SYS_ADMIN" },
+			function: "setup_net", hooks: both,
+		},
+		{
+			name: "kprobes denied", probe: "setup_net",
+			change:   func(d *description) { d.Denials.Kprobes = "not without CAP_SYS_ADMIN" },
+			function: "setup_net", hooks: []string{hookFentry},
+		},
+		{
+			name: "both denied", probe: "wiphy_register",
+			change: func(d *description) { d.Denials = denials{"no types", "no perf events"} },
+			reason: "no fentry: no types; no kprobe: no perf events",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := example()

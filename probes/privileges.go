@@ -5,37 +5,148 @@ package probes
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 )
 
 // ErrPrivileges says that this process may not trace.
 var ErrPrivileges = errors.New("not enough privileges to trace the kernel")
 
-// checkPrivileges names the capabilities that are missing before anything is
-// tried: what the kernel would answer is a bare EPERM from somewhere.
-func checkPrivileges() error {
+// asRoot is what helps against it.
+const asRoot = "run it as root (sudo nstrace record)"
+
+// Lack is a capability that this process doesn't have, see capabilities(7).
+type Lack struct {
+	Capability string
+	// Required says that there is no recording without it.
+	Required bool
+	// Loses says what a recording lacks without it.
+	Loses string
+}
+
+// Lacks returns which capabilities a recording has a use for and this process
+// doesn't have. CAP_SYS_ADMIN contains CAP_BPF and CAP_PERFMON (bpf_capable and
+// perfmon_capable in include/linux/capability.h).
+func Lacks() ([]Lack, error) {
+	has, err := capabilities()
+	if err != nil {
+		return nil, err
+	}
+	var lacks []Lack
+	for _, c := range []struct {
+		bit      uint
+		name     string
+		required bool
+		loses    string
+	}{
+		{unix.CAP_BPF, "CAP_BPF", true, "everything: it allows to load programs"},
+		{unix.CAP_PERFMON, "CAP_PERFMON", true, "everything: it allows programs to read the kernel's memory"},
+		{
+			unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN", false,
+			"what is in other namespaces when the recording begins and ends, and, on most kernels, all probes on functions of modules: radios and deliveries",
+		},
+		{
+			unix.CAP_SYS_PTRACE, "CAP_SYS_PTRACE", false,
+			"which namespaces other users' processes are in when the recording begins and ends, and which one is the initial",
+		},
+		{
+			unix.CAP_SYSLOG, "CAP_SYSLOG", false,
+			"the names of kernel functions, and the kernel's own packet counts beside those of deliveries, where kernel.kptr_restrict hides addresses",
+		},
+	} {
+		if has(c.bit) || c.required && has(unix.CAP_SYS_ADMIN) {
+			continue
+		}
+		lacks = append(lacks, Lack{c.name, c.required, c.loses})
+	}
+	return lacks, nil
+}
+
+// capabilities returns which capabilities are in effect for this thread.
+func capabilities() (has func(uint) bool, err error) {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&header, &data[0]); err != nil {
-		return fmt.Errorf("read this process's capabilities: %w", err)
+		return nil, fmt.Errorf("read this process's capabilities: %w", err)
 	}
-	has := func(c uint) bool { return data[c/32].Effective&(1<<(c%32)) != 0 }
-	if has(unix.CAP_SYS_ADMIN) {
-		return nil
+	if inUserNamespace() {
+		return func(uint) bool { return false }, nil
+	}
+	return func(c uint) bool { return data[c/32].Effective&(1<<(c%32)) != 0 }, nil
+}
+
+// initialUserNS is what /proc/self/ns/user leads to in the machine's own user
+// namespace (PROC_USER_INIT_INO in include/linux/proc_ns.h).
+const initialUserNS = "user:[4026531837]"
+
+// inUserNamespace reports whether this process's capabilities are those of
+// another user namespace than the machine's own, and no good for tracing.
+func inUserNamespace() bool {
+	ns, err := os.Readlink("/proc/self/ns/user")
+	return err == nil && ns != initialUserNS
+}
+
+// checkPrivileges names the capabilities that are missing before anything is
+// tried: what the kernel would answer is a bare EPERM from somewhere.
+func checkPrivileges() error {
+	lacks, err := Lacks()
+	if err != nil {
+		return err
 	}
 	var missing []string
-	for _, c := range []struct {
-		bit  uint
-		name string
-	}{{unix.CAP_BPF, "CAP_BPF"}, {unix.CAP_PERFMON, "CAP_PERFMON"}} {
-		if !has(c.bit) {
-			missing = append(missing, c.name)
+	for _, l := range lacks {
+		if l.Required {
+			missing = append(missing, l.Capability)
 		}
 	}
-	if len(missing) == 0 {
-		return nil
+	switch {
+	case len(missing) > 0 && inUserNamespace():
+		return fmt.Errorf("%w: %s missing, since root in a user namespace (unshare -U, a rootless container) isn't root of the machine; "+
+			"outside of it, %s", ErrPrivileges, strings.Join(missing, " and "), asRoot)
+	case len(missing) > 0:
+		return fmt.Errorf("%w: %s missing; %s", ErrPrivileges, strings.Join(missing, " and "), asRoot)
 	}
-	return fmt.Errorf("%w: %s missing; run it as root (sudo nstrace record)", ErrPrivileges, strings.Join(missing, " and "))
+	// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK; on others this does
+	// nothing.
+	if err := rlimit.RemoveMemlock(); errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("%w: CAP_SYS_RESOURCE missing, which this kernel wants to raise the limit of locked memory; "+
+			"raise it before (ulimit -l unlimited), or %s", ErrPrivileges, asRoot)
+	}
+	return nil
+}
+
+// denials are what the kernel refuses this process although it may load
+// programs; "" where it doesn't.
+type denials struct {
+	// ModuleTypes says why types of modules can't be referred to, which fentry
+	// on their functions needs.
+	ModuleTypes string `json:"module_types,omitempty"`
+	Kprobes     string `json:"kprobes,omitempty"`
+}
+
+// readDenials asks for what only some kernels allow without CAP_SYS_ADMIN.
+// Nothing is left behind.
+func readDenials() denials {
+	var d denials
+	types := new(btf.HandleIterator)
+	types.Next()
+	if errors.Is(types.Err(), unix.EPERM) {
+		d.ModuleTypes = "without CAP_SYS_ADMIN this kernel lets nobody refer to types of modules"
+	}
+	types.Handle.Close()
+	// Debian's kernels refuse all of perf where perf_event_paranoid is 3, its
+	// default there.
+	attr := unix.PerfEventAttr{Type: unix.PERF_TYPE_SOFTWARE, Config: unix.PERF_COUNT_SW_DUMMY, Bits: unix.PerfBitDisabled}
+	fd, err := unix.PerfEventOpen(&attr, 0, -1, -1, unix.PERF_FLAG_FD_CLOEXEC)
+	if err == nil {
+		unix.Close(fd)
+	}
+	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+		d.Kprobes = "without CAP_SYS_ADMIN this kernel allows no perf events (sysctl kernel.perf_event_paranoid=2 might)"
+	}
+	return d
 }
