@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -43,11 +44,11 @@ func untested(t *testing.T, format string, args ...any) {
 
 // kernelOf returns a suite's kernel. Where the unstable one can't be had, or
 // doesn't even boot and simulate a radio, the test is skipped.
-func kernelOf(t *testing.T, suite string) lab.Kernel {
+func kernelOf(t *testing.T, suite, arch string) lab.Kernel {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
-	kernel, err := lab.Fetch(ctx, suite, "amd64", os.Stderr)
+	kernel, err := lab.Fetch(ctx, suite, arch, os.Stderr)
 	if err != nil && suite == unstable {
 		untested(t, "there is no kernel of Debian %s today: %v", suite, err)
 	}
@@ -86,9 +87,14 @@ var bareBoot = func() func(lab.Kernel) error {
 // with "test -c" the tests of a package.
 func build(t *testing.T, out string, how ...string) {
 	t.Helper()
+	buildFor(t, runtime.GOARCH, out, how...)
+}
+
+func buildFor(t *testing.T, arch, out string, how ...string) {
+	t.Helper()
 	pkg := how[len(how)-1]
 	cmd := exec.Command("go", append(append(how[:len(how)-1:len(how)-1], "-o", out), pkg)...)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+arch)
 	if msg, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", cmd, err, msg)
 	}
@@ -98,7 +104,11 @@ func build(t *testing.T, out string, how ...string) {
 // returns its exit status and what it printed.
 func boot(t *testing.T, suite, dir string, env []string, argv ...string) (status int, output string) {
 	t.Helper()
-	kernel := kernelOf(t, suite)
+	return bootKernel(t, kernelOf(t, suite, runtime.GOARCH), dir, env, argv...)
+}
+
+func bootKernel(t *testing.T, kernel lab.Kernel, dir string, env []string, argv ...string) (status int, output string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	var out bytes.Buffer

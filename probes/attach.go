@@ -43,9 +43,14 @@ func (l *loader) attach(c choice) *attached {
 // omitted is what an ebpf.VerifierError ends with.
 var omitted = regexp.MustCompile(` \(\d+ line\(s\) omitted\)|\n.*`)
 
+// named is what the ebpf library adds to a name that is there already.
+var named = regexp.MustCompile(`^(\w+): program \w+: `)
+
 // brief cuts an error down to what fits into a table: of a verifier's, that is
 // the complaint without the way there.
-func brief(err error) string { return omitted.ReplaceAllString(err.Error(), "") }
+func brief(err error) string {
+	return named.ReplaceAllString(omitted.ReplaceAllString(err.Error(), ""), "$1: ")
+}
 
 func (l *loader) tryHook(a *attached, hook string) (err error) {
 	if a.entry, a.exit, err = l.load(&a.choice, hook); err != nil {

@@ -5,6 +5,7 @@ package probes
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -395,8 +396,18 @@ func TestParseTraceable(t *testing.T) {
 }
 
 func TestBrief(t *testing.T) {
-	err := fmt.Errorf("setup_net_fexit: load program: invalid argument: R1 is no pointer (12 line(s) omitted)\nmore")
-	if got := brief(err); got != "setup_net_fexit: load program: invalid argument: R1 is no pointer" {
-		t.Error(got)
+	for _, c := range []struct{ long, short string }{
+		{
+			"setup_net_fexit: load program: invalid argument: R1 is no pointer (12 line(s) omitted)\nmore\nand more",
+			"setup_net_fexit: load program: invalid argument: R1 is no pointer",
+		},
+		{
+			"setup_net_fentry: program setup_net_fentry: attach Tracing/TraceFEntry: not supported",
+			"setup_net_fentry: attach Tracing/TraceFEntry: not supported",
+		},
+	} {
+		if got := brief(errors.New(c.long)); got != c.short {
+			t.Errorf("%q became %q, not %q", c.long, got, c.short)
+		}
 	}
 }
