@@ -23,7 +23,7 @@ func (s *Set) Ledger() (event.Ledger, error) {
 			{Name: s.lifecycle.name, Size: s.lifecycle.size, Received: s.lifecycleN, Lost: s.lifecycleSeq.lost},
 		},
 	}
-	if s.packets.size > minRing {
+	if s.options.Delivery == DeliveryPackets {
 		l.Rings = append(l.Rings, event.RingLedger{
 			Name: s.packets.name, Size: s.packets.size, Received: s.packetsN, Lost: s.packetsSeq.lost,
 		})

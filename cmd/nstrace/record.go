@@ -43,6 +43,7 @@ before the recording begins to be seen: with --load-modules, record loads them.
   sudo nstrace record --ready-file /run/ready &      scripts: wait for the file`,
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
+	var rings probes.Options
 	f := cmd.Flags()
 	f.StringVarP(&o.Output, "output", "o", defaultFile, "write the trace to `FILE`")
 	f.DurationVar(&o.Duration, "duration", 0, "end after this long (10s, 5m); 0 is no limit")
@@ -51,6 +52,8 @@ before the recording begins to be seen: with --load-modules, record loads them.
 	attach := flagChoice(cmd, "attach", "hooks to use: auto (fentry, else kprobe), fentry, kprobe",
 		string(probes.ModeAuto), string(probes.ModeFentry), string(probes.ModeKprobe))
 	f.BoolVar(&o.LoadModules, "load-modules", false, "load cfg80211 and mac80211 first, to see radios from their birth")
+	f.Uint32Var(&rings.LifecycleRing, "lifecycle-ring", 4<<20, "ring of lifecycle events, in `BYTES` (a power of two)")
+	f.Uint32Var(&rings.PacketRing, "packet-ring", 16<<20, "ring of packets with --delivery packets, in `BYTES` (a power of two)")
 	f.StringVar(&o.ReadyFile, "ready-file", "", "create `FILE` once everything is attached")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if cmd.ArgsLenAtDash() != 0 && len(args) > 0 {
@@ -60,7 +63,8 @@ before the recording begins to be seen: with --load-modules, record loads them.
 			return usageError{fmt.Errorf("--duration %s: must not be negative", o.Duration)}
 		}
 		o.Command = args
-		o.Probes = probes.Options{Mode: probes.Mode(attach.value), Delivery: probes.Delivery(delivery.value)}
+		rings.Mode, rings.Delivery = probes.Mode(attach.value), probes.Delivery(delivery.value)
+		o.Probes = rings
 		return doRecord(o)
 	}
 	return cmd
