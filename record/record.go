@@ -137,6 +137,9 @@ func (s *session) prepare() (err error) {
 		return err
 	}
 	s.probes = set
+	for _, p := range set.Problems() {
+		s.warn(fmt.Errorf("%s; %s", p.What, p.Remedy))
+	}
 	if err = s.create(); err != nil {
 		s.free()
 	}

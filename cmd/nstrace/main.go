@@ -80,6 +80,7 @@ namespace. From the recording it reports, on any machine and without privileges,
 where everything was, who put it there, why a move failed, and what the recording
 may have missed.
 
+  sudo nstrace check             what can be recorded here, and what can't
   sudo nstrace record            record until Ctrl-C, into nstrace.nst
   nstrace report                 tell what happened
   nstrace report --ns blue       tell one namespace's life`,
@@ -92,7 +93,7 @@ may have missed.
 		},
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newRecord(), newReport(), newVerify())
+	root.AddCommand(newRecord(), newReport(), newVerify(), newCheck())
 	return root
 }
 
