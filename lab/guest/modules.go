@@ -48,9 +48,12 @@ func insert(file, params string) error {
 }
 
 // modprobe does what scripts and the kernel itself need of the command of that name: one module, what it
-// depends on, its parameters. Options are taken and ignored; aliases are not known.
+// depends on, its parameters; or with -a several modules. Other options are taken and ignored; aliases are not
+// known.
 func modprobe(args []string) error {
+	several := false
 	for len(args) > 0 && strings.HasPrefix(args[0], "-") {
+		several = several || args[0] == "-a" || args[0] == "--all"
 		args = args[1:]
 	}
 	if len(args) == 0 {
@@ -64,18 +67,27 @@ func modprobe(args []string) error {
 	if err != nil {
 		return err
 	}
-	files, err := index.Files(args[0])
-	if err != nil {
-		return err
+	if !several {
+		return load(index, args[0], strings.Join(args[1:], " "))
 	}
-	for i, file := range files {
-		params := ""
-		if i == len(files)-1 {
-			params = strings.Join(args[1:], " ")
-		}
-		if err := insert(file, params); err != nil {
+	for _, module := range args {
+		if err := load(index, module, ""); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// load loads what a module depends on, then the module itself with its parameters.
+func load(index *modules.Index, module, params string) error {
+	files, err := index.Files(module)
+	if err != nil {
+		return err
+	}
+	for _, file := range files[:len(files)-1] {
+		if err := insert(file, ""); err != nil {
+			return err
+		}
+	}
+	return insert(files[len(files)-1], params)
 }
