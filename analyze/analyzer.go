@@ -89,7 +89,7 @@ func (a *Analyzer) HandleEvent(e *event.Event) {
 	case event.KindPutNet:
 		a.putNet(e)
 	case event.KindCleanupNet:
-		a.call(e)
+		a.cleanupNet(e)
 	case event.KindFreeNet:
 		a.freeNet(e)
 	case event.KindRegisterPernet, event.KindUnregisterPernet:

@@ -60,6 +60,14 @@ func TestNamespaceIdentity(t *testing.T) {
 			s.Setup(red)
 			s.Put(red)
 		}, "init created:4026532001:dying"},
+		{"end not told, but the clean-up over", func(s *tale) {
+			s.Setup(red)
+			s.Setup(blue)
+			s.Put(red)
+			s.By(7, "kworker").Send(event.Event{Kind: event.KindCleanupNet, Phase: event.PhaseEnter})
+			s.By(8, "ip").Put(blue) // too late for this batch
+			s.By(7, "kworker").Send(event.Event{Kind: event.KindCleanupNet, Phase: event.PhaseExit})
+		}, "init created:4026532001:vanished created:4026532002:dying"},
 		{"pointer and inum reused", func(s *tale) {
 			s.Setup(bare)
 			s.Cleanup(bare, nil)

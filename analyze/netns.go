@@ -9,7 +9,9 @@ import (
 // nets finds namespaces. Each list is in order of appearance; the last entry is
 // the label's present owner.
 type nets struct {
-	all      []*Netns
+	all []*Netns
+	// dying are those whose end hasn't been told by the end of a clean-up.
+	dying    []*Netns
 	initial  *Netns
 	byCookie map[uint64]*Netns
 	byPtr    map[uint64][]*Netns
@@ -293,7 +295,30 @@ func (a *Analyzer) putNet(e *event.Event) {
 			d.At = e.Start // told when the call was over, with the clean-up perhaps begun
 		}
 		n.Put = &d
+		a.nets.dying = append(a.nets.dying, n)
 	}
+}
+
+// cleanupNet: a batch of namespaces is torn down. It takes all that were put
+// before, so those whose end isn't told, as on kernels where that can't be
+// hooked, have ended when it returns.
+func (a *Analyzer) cleanupNet(e *event.Event) {
+	c := a.call(e)
+	if c == nil || e.Phase != event.PhaseExit {
+		return
+	}
+	later := a.nets.dying[:0]
+	for _, n := range a.nets.dying {
+		switch n = n.canon(); {
+		case n.Ended != 0 || n.Put == nil:
+		case n.Put.At >= c.since:
+			later = append(later, n)
+		default:
+			n.CleanupAt = c.since
+			a.endUnseen(n, e.Time)
+		}
+	}
+	a.nets.dying = later
 }
 
 // freeNet: the clean-up is complete.

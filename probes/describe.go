@@ -49,6 +49,7 @@ func (k *kernel) describe() error {
 	k.Features.Fetch = hasMember(spec, "bpf_prog_info", "recursion_misses")
 	k.Features.FentryMisses = k.Features.Fetch
 	k.Features.KprobeMisses = hasMember(spec, "bpf_link_info", "perf_event", "kprobe", "missed")
+	k.Features.OwnCount = hasMember(spec, "net", "count")
 	if err := k.describeFunctions(); err != nil {
 		return err
 	}

@@ -40,6 +40,8 @@ type features struct {
 	// didn't run (5.12 for fentry, 6.7 for kprobes).
 	FentryMisses bool `json:"fentry_misses"`
 	KprobeMisses bool `json:"kprobe_misses"`
+	// OwnCount: struct net counts its references itself (before 5.11).
+	OwnCount bool `json:"own_count"`
 }
 
 // function is a function of a kernel. A compiler may have split it or changed its

@@ -136,8 +136,8 @@ func (d *description) usable(f *function, c *candidate) string {
 	switch {
 	case f.Traceable != nil && !*f.Traceable:
 		return fmt.Sprintf("%s can't be traced (it isn't in available_filter_functions)", f.Name)
-	case f.Args == nil && c.changes:
-		return fmt.Sprintf("%s takes other arguments on other kernels, and this one has no type information to tell", f.Name)
+	case c.early && !d.Features.OwnCount:
+		return fmt.Sprintf("%s doesn't serve on kernels as late as this", f.Name)
 	case f.Args != nil && !matches(c.args, f.Args):
 		return fmt.Sprintf("%s takes (%s), not (%s)", f.Name, strings.Join(f.Args, ", "), c.args)
 	}

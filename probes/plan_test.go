@@ -106,7 +106,7 @@ func TestPlanIgnoresVersion(t *testing.T) {
 func example() *description {
 	yes := true
 	return &description{
-		Features: features{Fentry: true, Kprobe: true},
+		Features: features{Fentry: true, Kprobe: true, OwnCount: true},
 		Types:    []string{"vmlinux", "cfg80211"},
 		Functions: []function{
 			{Name: "setup_net", Traceable: &yes, Args: []string{"struct net *", "struct user_namespace *"}},
@@ -204,9 +204,9 @@ func TestChoose(t *testing.T) {
 			reason: "net_drop_ns takes (struct ns_common *), not (void *)",
 		},
 		{
-			name: "the last resort, of which nothing is known", probe: "free_net",
-			change: func(d *description) { d.edit("net_drop_ns", func(f *function) { f.Args = nil }) },
-			reason: "net_drop_ns takes other arguments on other kernels, and this one has no type information to tell",
+			name: "the last resort, which isn't the end any more", probe: "free_net",
+			change: func(d *description) { d.Features.OwnCount = false },
+			reason: "net_drop_ns doesn't serve on kernels as late as this",
 		},
 		{
 			name: "what is left of the last resort", probe: "free_net",

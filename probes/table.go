@@ -32,9 +32,9 @@ type candidate struct {
 	// args are the arguments its programs expect, as typeName spells them; "..."
 	// at the end allows more, and alone that no program reads them.
 	args string
-	// changes says that it takes other arguments on some kernels: without a
-	// prototype it can't be used.
-	changes bool
+	// early says that it serves the probe only where struct net counts its
+	// references itself (features.OwnCount).
+	early bool
 }
 
 // table lists the probes in the order in which they are attached: what explains
@@ -46,15 +46,16 @@ var table = []probe{
 		loses: "when namespaces are torn down, and which moves that caused",
 	},
 	{
-		// net_drop_ns is what cleanup_net calls where the others don't exist, or
-		// what the compiler leaves of it when it inlines the check for NULL: the
-		// same argument is passed on. From 6.18 on it takes a ns_common.
+		// On early kernels cleanup_net ends with net_drop_ns, or with what the
+		// compiler leaves of it when it inlines the check for NULL: the argument
+		// is passed on. Later net_drop_ns is still there, but cleanup_net calls
+		// net_free, which may be inlined, and from 6.18 on it takes a ns_common.
 		name: "free_net", id: bpfNstKindNST_FREE_NET, programs: "free_net",
 		functions: []candidate{
 			{name: "net_passive_dec", args: "struct net *"},
 			{name: "net_free", args: "struct net *"},
-			{name: "net_drop_ns.part.0", args: "void *", changes: true},
-			{name: "net_drop_ns", args: "void *", changes: true},
+			{name: "net_drop_ns.part.0", args: "void *", early: true},
+			{name: "net_drop_ns", args: "void *", early: true},
 		},
 		loses: "when the clean-up of a namespace is complete",
 	},
