@@ -25,6 +25,10 @@ type attached struct {
 // ledger.
 func (l *loader) attach(c choice) *attached {
 	a := &attached{choice: c, ledger: c.ledger()}
+	if l.kernel.Denials.deny(&c) {
+		// Not for want of the function: it is there to be missed.
+		a.ledger.Status = event.StatusFailed
+	}
 	for _, hook := range c.hooks {
 		err := l.tryHook(a, hook)
 		if err == nil {

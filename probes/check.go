@@ -103,7 +103,7 @@ func Check(mode Mode, delivery Delivery) (*Outlook, error) {
 	k, err := readKernel()
 	if err != nil {
 		k = nil
-		o.fatal(err.Error(), kernelRemedy(err))
+		o.fatal(kernelProblem(err))
 	}
 	if o.Lacks, err = Lacks(); err != nil {
 		return nil, err
@@ -113,7 +113,7 @@ func Check(mode Mode, delivery Delivery) (*Outlook, error) {
 		o.Lacks = k.missed(o.Lacks)
 	}
 	if err := checkPrivileges(); err != nil {
-		o.fatal(err.Error(), remedyRoot)
+		o.fatal(privilegeProblem(err))
 	} else {
 		o.Problems = append(o.Problems, lackProblems(o.Lacks)...)
 	}
@@ -137,13 +137,20 @@ func Check(mode Mode, delivery Delivery) (*Outlook, error) {
 	return o, nil
 }
 
-const remedyRoot = "run it as root (sudo nstrace record), on the machine itself"
-
-func kernelRemedy(err error) string {
-	if errors.Is(err, ErrNoBTF) {
-		return "use a kernel built with CONFIG_DEBUG_INFO_BTF=y"
+func privilegeProblem(err error) (what, remedy string) {
+	var lacking *privilegeError
+	if errors.As(err, &lacking) {
+		return fmt.Sprintf("%v: %s", ErrPrivileges, lacking.what), lacking.remedy
 	}
-	return "mount /proc and /sys, and make them readable"
+	return err.Error(), remedyRoot
+}
+
+func kernelProblem(err error) (what, remedy string) {
+	if errors.Is(err, ErrNoBTF) {
+		return "this kernel has no type information (/sys/kernel/btf/vmlinux is missing)",
+			"use a kernel built with CONFIG_DEBUG_INFO_BTF=y, as the distributions' are"
+	}
+	return err.Error(), "mount /proc and /sys, and make them readable"
 }
 
 func (o *Outlook) fatal(what, remedy string) {

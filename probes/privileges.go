@@ -16,8 +16,19 @@ import (
 // ErrPrivileges says that this process may not trace.
 var ErrPrivileges = errors.New("not enough privileges to trace the kernel")
 
-// asRoot is what helps against it.
-const asRoot = "run it as root (sudo nstrace record)"
+// privilegeError is an ErrPrivileges that says what is missing and what to do.
+type privilegeError struct{ what, remedy string }
+
+func (e *privilegeError) Error() string {
+	return fmt.Sprintf("%v: %s; %s", ErrPrivileges, e.what, e.remedy)
+}
+func (e *privilegeError) Unwrap() error { return ErrPrivileges }
+
+const (
+	remedyRoot      = "run it as root (sudo nstrace record)"
+	remedyUserNS    = "outside of the user namespace, run it as root (sudo nstrace record)"
+	remedyLockLimit = "run ulimit -l unlimited before, or give it CAP_SYS_RESOURCE"
+)
 
 // Lack is a capability that this process doesn't have, see capabilities(7).
 type Lack struct {
@@ -55,7 +66,7 @@ func Lacks() ([]Lack, error) {
 		},
 		{
 			unix.CAP_SYSLOG, "CAP_SYSLOG", false,
-			"the names of kernel functions, and the kernel's own packet counts beside those of deliveries, where kernel.kptr_restrict hides addresses",
+			"the names of kernel functions, and the kernel's own packet counts beside those of deliveries",
 		},
 	} {
 		if has(c.bit) || c.required && has(unix.CAP_SYS_ADMIN) {
@@ -103,18 +114,20 @@ func checkPrivileges() error {
 			missing = append(missing, l.Capability)
 		}
 	}
+	list := strings.Join(missing, " and ")
 	switch {
 	case len(missing) > 0 && inUserNamespace():
-		return fmt.Errorf("%w: %s missing, since root in a user namespace (unshare -U, a rootless container) isn't root of the machine; "+
-			"outside of it, %s", ErrPrivileges, strings.Join(missing, " and "), asRoot)
+		return &privilegeError{
+			list + " missing, since root in a user namespace (unshare -U, a rootless container) isn't root of the machine",
+			remedyUserNS,
+		}
 	case len(missing) > 0:
-		return fmt.Errorf("%w: %s missing; %s", ErrPrivileges, strings.Join(missing, " and "), asRoot)
+		return &privilegeError{list + " missing", remedyRoot}
 	}
 	// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK; on others this does
 	// nothing.
 	if err := rlimit.RemoveMemlock(); errors.Is(err, unix.EPERM) {
-		return fmt.Errorf("%w: CAP_SYS_RESOURCE missing, which this kernel wants to raise the limit of locked memory; "+
-			"raise it before (ulimit -l unlimited), or %s", ErrPrivileges, asRoot)
+		return &privilegeError{"CAP_SYS_RESOURCE missing, which this kernel wants to raise the limit of locked memory", remedyLockLimit}
 	}
 	return nil
 }
@@ -149,4 +162,10 @@ func readDenials() denials {
 		d.Kprobes = "without CAP_SYS_ADMIN this kernel allows no perf events (sysctl kernel.perf_event_paranoid=2 might)"
 	}
 	return d
+}
+
+// deny reports whether it is for these that a probe can't be had.
+func (d *denials) deny(c *choice) bool {
+	return len(c.hooks) == 0 &&
+		(d.ModuleTypes != "" && strings.Contains(c.reason, d.ModuleTypes) || d.Kprobes != "" && strings.Contains(c.reason, d.Kprobes))
 }

@@ -44,7 +44,7 @@ func runScripts(t *testing.T, dir string) {
 			e.Setenv("PATH", e.Getenv("PATH")+":/usr/sbin:/sbin")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status, "samehooks": sameHooks},
 	})
 }
 

@@ -88,7 +88,7 @@ func TestReadmeCommands(t *testing.T) {
 			t.Errorf("there is no make %s", target[1])
 		}
 	}
-	commands := regexp.MustCompile("nstrace (record|report|verify)([^#`|\n]*)").FindAllStringSubmatch(text, -1)
+	commands := regexp.MustCompile("nstrace (check|record|report|verify)([^#`|\n]*)").FindAllStringSubmatch(text, -1)
 	if len(commands) < 6 {
 		t.Errorf("found only the commands %q", commands)
 	}
