@@ -100,7 +100,7 @@ func Check(mode Mode, delivery Delivery) (*Outlook, error) {
 		Release: unix.ByteSliceToString(uts.Release[:]), Arch: runtime.GOARCH,
 		Lockdown: readLockdown(), UserNamespace: inUserNamespace(),
 	}
-	k, err := readKernel()
+	k, err := readKernel(true)
 	if err != nil {
 		k = nil
 		o.fatal(kernelProblem(err))
@@ -161,11 +161,18 @@ func (o *Outlook) lesser(what, remedy string) {
 	o.Problems = append(o.Problems, Problem{What: what, Remedy: remedy})
 }
 
-// missed leaves out what a process lacks but this kernel gives it all the same.
+// missed leaves out what a process lacks but this kernel gives it all the same,
+// and adds what it doesn't give.
 func (k *kernel) missed(lacks []Lack) []Lack {
-	return slices.DeleteFunc(lacks, func(l Lack) bool {
+	lacks = slices.DeleteFunc(lacks, func(l Lack) bool {
 		return l.Capability == "CAP_SYSLOG" && k.perCPUOffset != 0
 	})
+	for i := range lacks {
+		if lacks[i].Capability == "CAP_SYS_ADMIN" && k.Denials != (denials{}) {
+			lacks[i].Loses += ", and the probes that this kernel refuses without it"
+		}
+	}
+	return lacks
 }
 
 // lackProblems are those of a process that may record, but not all.

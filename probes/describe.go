@@ -79,7 +79,10 @@ func (k *kernel) describeFunctions() error {
 	if err != nil {
 		return err
 	}
-	traceable := readTraceable(wanted)
+	var traceable map[symbol]bool
+	if k.thorough {
+		traceable = readTraceable(wanted)
+	}
 	for _, s := range found {
 		switch s.name {
 		case "__per_cpu_offset":

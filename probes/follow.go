@@ -16,7 +16,7 @@ func (s *Set) follow() error {
 	if !s.modules.fresh() {
 		return nil
 	}
-	k, err := readKernel()
+	k, err := readKernel(false)
 	if err != nil {
 		return fmt.Errorf("hook modules that were loaded meanwhile: %w", err)
 	}

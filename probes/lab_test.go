@@ -33,7 +33,7 @@ func inLab(t *testing.T) *kernel {
 	if out, err := exec.Command("modprobe", "mac80211").CombinedOutput(); err != nil {
 		t.Fatalf("modprobe: %v: %s", err, out)
 	}
-	k, err := readKernel()
+	k, err := readKernel(true)
 	if err != nil {
 		t.Fatal(err)
 	}

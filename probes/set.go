@@ -72,7 +72,7 @@ func Attach(o Options) (*Set, error) {
 	}
 	// From before the look at the kernel on, so that no module comes in between.
 	modules := newModules("/sys/module", probedModules()...)
-	k, err := readKernel()
+	k, err := readKernel(false)
 	if err != nil {
 		return nil, err
 	}
