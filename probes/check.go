@@ -165,7 +165,7 @@ func (o *Outlook) lesser(what, remedy string) {
 // and adds what it doesn't give.
 func (k *kernel) missed(lacks []Lack) []Lack {
 	lacks = slices.DeleteFunc(lacks, func(l Lack) bool {
-		return l.Capability == "CAP_SYSLOG" && k.perCPUOffset != 0
+		return l.Capability == "CAP_SYSLOG" && !addressesHidden()
 	})
 	for i := range lacks {
 		if lacks[i].Capability == "CAP_SYS_ADMIN" && k.Denials != (denials{}) {

@@ -5,6 +5,7 @@ package probes
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -58,7 +59,7 @@ func Lacks() ([]Lack, error) {
 		{unix.CAP_PERFMON, "CAP_PERFMON", true, "everything: it allows programs to read the kernel's memory"},
 		{
 			unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN", false,
-			"what is in other namespaces when the recording begins and ends, and, on most kernels, all probes on functions of modules: radios and deliveries",
+			"what is in other namespaces when the recording begins and ends",
 		},
 		{
 			unix.CAP_SYS_PTRACE, "CAP_SYS_PTRACE", false,
@@ -66,7 +67,7 @@ func Lacks() ([]Lack, error) {
 		},
 		{
 			unix.CAP_SYSLOG, "CAP_SYSLOG", false,
-			"the names of kernel functions, and the kernel's own packet counts beside those of deliveries",
+			"how the kernel calls its functions, and on some kernels its own packet counts beside those of deliveries",
 		},
 	} {
 		if has(c.bit) || c.required && has(unix.CAP_SYS_ADMIN) {
@@ -88,6 +89,19 @@ func capabilities() (has func(uint) bool, err error) {
 		return func(uint) bool { return false }, nil
 	}
 	return func(c uint) bool { return data[c/32].Effective&(1<<(c%32)) != 0 }, nil
+}
+
+// addressesHidden reports whether the addresses of the kernel's symbols are
+// hidden from this process (kallsyms_show_value in kernel/kallsyms.c). The first
+// few are 0 on x86 anyway: they count from where each CPU's memory begins.
+func addressesHidden() bool {
+	f, err := os.Open(kallsyms)
+	if err != nil {
+		return true
+	}
+	defer f.Close()
+	found, err := parseSymbols(io.LimitReader(f, 1<<16), func(addr uint64, _ []byte) bool { return addr != 0 })
+	return err != nil || len(found) == 0
 }
 
 // initialUserNS is what /proc/self/ns/user leads to in the machine's own user

@@ -78,3 +78,56 @@ func TestPrivileges(t *testing.T) {
 		})
 	}
 }
+
+func TestLacks(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root to have capabilities")
+	}
+	if inUserNamespace() {
+		t.Skip("root of a user namespace has none of the machine's")
+	}
+	for _, c := range []struct {
+		caps []uint
+		want string
+	}{
+		{nil, "CAP_BPF! CAP_PERFMON! CAP_SYS_ADMIN CAP_SYS_PTRACE CAP_SYSLOG"},
+		{[]uint{unix.CAP_BPF, unix.CAP_PERFMON}, "CAP_SYS_ADMIN CAP_SYS_PTRACE CAP_SYSLOG"},
+		{[]uint{unix.CAP_SYS_ADMIN}, "CAP_SYS_PTRACE CAP_SYSLOG"},
+		{[]uint{unix.CAP_SYS_ADMIN, unix.CAP_SYS_PTRACE, unix.CAP_SYSLOG}, ""},
+	} {
+		withCapabilities(t, c.caps, func() {
+			lacks, err := Lacks()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			var got []string
+			for _, l := range lacks {
+				name := l.Capability
+				if l.Required {
+					name += "!"
+				}
+				got = append(got, name)
+			}
+			if s := strings.Join(got, " "); s != c.want {
+				t.Errorf("with %v: lacks %q, want %q", c.caps, s, c.want)
+			}
+		})
+	}
+}
+
+// A probe for whose function there is no hook has failed, not gone missing, if
+// that is for what this process is denied.
+func TestDenials(t *testing.T) {
+	d := example()
+	d.Denials = denials{ModuleTypes: "no types", Kprobes: "no perf events"}
+	for _, c := range plan(d, ModeAuto, DeliveryCount) {
+		want := len(c.hooks) == 0 && c.module != "" && strings.HasPrefix(c.reason, "no fentry: no types")
+		if c.name == "wiphy_register" && !want || d.Denials.deny(&c) != want {
+			t.Errorf("%s by %v (%s): denied %v", c.name, c.hooks, c.reason, !want)
+		}
+		if none := (&denials{}); none.deny(&c) {
+			t.Errorf("%s is denied by nothing", c.name)
+		}
+	}
+}
