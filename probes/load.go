@@ -25,6 +25,9 @@ type loader struct {
 	maps   map[string]*ebpf.Map
 	// recording is the programs' variable of that name; the first loader's.
 	recording *ebpf.Variable
+	// offsets is a copy of __per_cpu_offset[] where the kernel's own isn't known,
+	// else nil; the first loader's.
+	offsets *ebpf.Map
 }
 
 // newLoader prepares to load programs for k. They share their maps with those of
@@ -37,6 +40,7 @@ func newLoader(k *kernel, o Options, other *loader) (*loader, error) {
 	spec.Maps["lifecycle"].MaxEntries = o.LifecycleRing
 	spec.Maps["packets"].MaxEntries = o.PacketRing
 	l := &loader{kernel: k, spec: spec}
+	l.findOffsets(other)
 	if err := l.setVariables(o); err != nil {
 		return nil, fmt.Errorf("prepare nstrace's programs: %w", err)
 	}
@@ -64,6 +68,20 @@ func newLoader(k *kernel, o Options, other *loader) (*loader, error) {
 		return nil, errors.New("prepare nstrace's programs: no variable recording")
 	}
 	return l, nil
+}
+
+// findOffsets sees to it that programs can read per-CPU variables where the
+// symbols don't say how. Failing that, the kernel's receive counters are unknown.
+func (l *loader) findOffsets(other *loader) {
+	switch k := l.kernel; {
+	case k.perCPUOffset != 0:
+	case other != nil:
+		k.perCPUOffset = other.kernel.perCPUOffset
+	default:
+		if offsets, address, err := copyOffsets(k.types, k.possibleCPUs); err == nil {
+			l.offsets, k.perCPUOffset = offsets, address
+		}
+	}
 }
 
 func (l *loader) setVariables(o Options) error {
@@ -198,4 +216,5 @@ func (l *loader) close() {
 	for _, m := range l.maps {
 		m.Close()
 	}
+	l.offsets.Close()
 }
