@@ -131,7 +131,7 @@ static __always_inline void count_drop(__u32 what)
 }
 
 /*
- * The reader looks by itself every few milliseconds, so records don't wake it,
+ * The reader looks by itself some times a second, so records don't wake it,
  * except when they come so fast that the ring would fill meanwhile.
  */
 static __always_inline __u64 wake_flags(void *ring)
