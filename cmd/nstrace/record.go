@@ -126,18 +126,22 @@ func interruptible() (context.Context, func()) {
 func summarise(w io.Writer, o *record.Options, r *record.Result) {
 	fmt.Fprintf(w, "nstrace: recorded %d events and %d delivered packets into %q (%s)\n",
 		r.Events, r.Packets, o.Output, size(r.Bytes))
-	absent := map[string][]string{}
+	// One line for each module: the first probe's reason is the
+	// others', but for its function.
+	absent, reasons := map[string][]string{}, map[string]string{}
 	for _, p := range r.Ledger.Probes {
 		switch {
 		case p.Status == event.StatusAbsent && p.Needs != "":
 			absent[p.Needs] = append(absent[p.Needs], p.Name)
+			if reasons[p.Needs] == "" {
+				reasons[p.Needs] = p.Reason
+			}
 		case p.Status != event.StatusAttached:
 			fmt.Fprintf(w, "nstrace: probe %s %s: %s; not seen: %s\n", p.Name, p.Status, p.Reason, p.Loses)
 		}
 	}
 	for _, module := range slices.Sorted(maps.Keys(absent)) {
-		fmt.Fprintf(w, "nstrace: not probed: %s of module %s (if it isn't loaded, --load-modules loads it first)\n",
-			strings.Join(absent[module], ", "), module)
+		fmt.Fprintf(w, "nstrace: not probed: %s of module %s: %s\n", strings.Join(absent[module], ", "), module, reasons[module])
 	}
 	if n := r.Lost + r.Ledger.Unwritten; n > 0 {
 		fmt.Fprintf(w, "nstrace: %d records were lost; the report says where\n", n)
