@@ -168,7 +168,7 @@ func (k *kernel) missed(lacks []Lack) []Lack {
 		return l.Capability == "CAP_SYSLOG" && !addressesHidden()
 	})
 	for i := range lacks {
-		if lacks[i].Capability == "CAP_SYS_ADMIN" && k.Denials != (denials{}) {
+		if lacks[i].Capability == "CAP_SYS_ADMIN" && k.Denials.Kprobes != "" {
 			lacks[i].Loses += ", and the probes that this kernel refuses without it"
 		}
 	}
