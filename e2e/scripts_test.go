@@ -34,7 +34,7 @@ func TestInMachine(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			status, out := boot(t, suite, dir, env, "sh", "-c", "modprobe mac80211 && ./test -test.v -test.run "+c.run)
+			status, out := boot(t, suite, dir, env, "sh", "-c", "modprobe mac80211 && ./test -test.v -test.parallel 1 -test.run "+c.run)
 			if *keep != "" {
 				kept, err := filepath.Glob(filepath.Join(dir, "keep/*"))
 				if err != nil {
