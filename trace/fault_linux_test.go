@@ -97,12 +97,15 @@ func killed(t *testing.T, what string, flushes int) (times []uint64, flushed int
 		}
 		if verb == "event" {
 			times = append(times, at)
+			// With an event on its way that isn't flushed.
+			if seen == flushes {
+				check(t, cmd.Process.Signal(syscall.SIGKILL))
+				seen++
+			}
 			continue
 		}
 		flushed = int(n)
-		if seen++; seen == flushes {
-			check(t, cmd.Process.Signal(syscall.SIGKILL))
-		}
+		seen = min(seen+1, flushes)
 	}
 	var exit *exec.ExitError
 	if err := cmd.Wait(); !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
@@ -135,14 +138,23 @@ func TestKill(t *testing.T) {
 
 // With a flush every 200 ms, kill -9 loses no event older than 250 ms.
 func TestKillLosesAtMost250ms(t *testing.T) {
-	times, _, got := killed(t, "record-200ms", 3)
-	if len(got.events) == 0 || len(times) <= len(got.events) {
-		t.Fatalf("nothing was lost of %d events: the kill came too late", len(times))
+	// A machine that is busy may let the child flush once more before the kill
+	// reaches it; then there was nothing to lose, and nothing is shown.
+	for range 20 {
+		times, _, got := killed(t, "record-200ms", 3)
+		if len(got.events) == 0 {
+			t.Fatal("nothing was written")
+		}
+		if len(times) == len(got.events) {
+			continue
+		}
+		newest, lost := times[len(times)-1], times[len(got.events)]
+		if d := time.Duration(newest - lost); d > 250*time.Millisecond {
+			t.Errorf("lost %v", d)
+		}
+		return
 	}
-	newest, lost := times[len(times)-1], times[len(got.events)]
-	if d := time.Duration(newest - lost); d > 250*time.Millisecond {
-		t.Errorf("lost %v", d)
-	}
+	t.Fatal("every kill came too late to lose anything")
 }
 
 // fill writes to path until the file can't grow, and closes it. It returns how
