@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -51,7 +50,6 @@ func recordLoss(t *testing.T, script string) *lossReport {
 	dir := t.TempDir()
 	nstrace := filepath.Join(dir, "nstrace")
 	build(t, nstrace, "build", "../cmd/nstrace")
-	copyFile(t, "../lab/scenario/scenario.sh", filepath.Join(dir, "scenario.sh"))
 	if err := os.WriteFile(filepath.Join(dir, "script"), []byte(script), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -59,16 +57,8 @@ func recordLoss(t *testing.T, script string) *lossReport {
 	if status != 0 {
 		t.Fatalf("exit status %d\n%s", status, out)
 	}
-	cmd := exec.Command(nstrace, "report", "--format", "json", filepath.Join(dir, "loss.nst"))
-	cmd.Stderr = os.Stderr
-	data, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%s: %v\n%s", cmd, err, out)
-	}
 	var r lossReport
-	if err := json.Unmarshal(data, &r); err != nil {
-		t.Fatal(err)
-	}
+	decodeReport(t, nstrace, filepath.Join(dir, "loss.nst"), &r)
 	text, err := exec.Command(nstrace, "report", filepath.Join(dir, "loss.nst")).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, text)
@@ -188,15 +178,8 @@ func TestLossPackets(t *testing.T) {
 	}
 	file := filepath.Join(dir, "move.nst")
 	checkDelivery(t, readReport(t, nstrace, file), filepath.Join(dir, "kernel/both"))
-	cmd := exec.Command(nstrace, "report", "--format", "json", file)
-	data, err := cmd.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
 	var r lossReport
-	if err := json.Unmarshal(data, &r); err != nil {
-		t.Fatal(err)
-	}
+	decodeReport(t, nstrace, file, &r)
 	lost := map[string]uint64{}
 	for _, l := range r.Recording.Losses {
 		lost[l.Ring] += l.Count

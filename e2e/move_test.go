@@ -81,17 +81,23 @@ func (r *report) name(id string) string {
 // readReport has nstrace tell of a recording.
 func readReport(t *testing.T, nstrace, file string) *report {
 	t.Helper()
+	var r report
+	decodeReport(t, nstrace, file, &r)
+	return &r
+}
+
+// decodeReport decodes what nstrace tells of a recording into r.
+func decodeReport(t *testing.T, nstrace, file string, r any) {
+	t.Helper()
 	cmd := exec.Command(nstrace, "report", "--format", "json", file)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("%s: %v", cmd, err)
 	}
-	var r report
-	if err := json.Unmarshal(out, &r); err != nil {
+	if err := json.Unmarshal(out, r); err != nil {
 		t.Fatal(err)
 	}
-	return &r
 }
 
 // TestMove records the demo's scenario on each kernel of the lab, by each way of
