@@ -123,6 +123,15 @@ func (a *Analyzer) HandleEvent(e *event.Event) {
 	}
 }
 
+// HandleStep takes a subsystem's share of a set-up or tear-down.
+func (a *Analyzer) HandleStep(s *event.Step) { a.tick(s.Time) }
+
+// HandleTask takes a task that came into a namespace or left one.
+func (a *Analyzer) HandleTask(t *event.Task) { a.tick(t.Time) }
+
+// HandleCgroup takes the path of a cgroup.
+func (a *Analyzer) HandleCgroup(c *event.CgroupPath) { a.tick(c.Time) }
+
 // HandleSymbol takes the name of an address.
 func (a *Analyzer) HandleSymbol(s *event.Symbol) {
 	a.tick(s.Time)

@@ -37,7 +37,8 @@ const (
 
 	// KindWiphyNew is wiphy_new_nm, exit. Wiphy is 0 when it failed.
 	KindWiphyNew
-	// KindWiphyRegister is wiphy_register, exit. Net is where the wiphy is born.
+	// KindWiphyRegister is wiphy_register, exit. Net is where the wiphy is born,
+	// Driver the name of its driver, FlagCanSwitch whether that lets it move.
 	KindWiphyRegister
 	// KindWiphyUnregister is wiphy_unregister, enter and exit.
 	KindWiphyUnregister
@@ -50,8 +51,8 @@ const (
 	// Net to Net2 with all its interfaces. Ret is the errno.
 	KindWiphySwitch
 
-	// KindIfAdd is ieee80211_if_add, exit. Dev, Name, Ifindex and Net are of the
-	// new interface; Dev is 0 for one without a netdev. With an errno in Ret,
+	// KindIfAdd is ieee80211_if_add, exit. Dev, Wdev, Name, Ifindex and Net are of
+	// the new interface; Dev is 0 for one without a netdev. With an errno in Ret,
 	// Name is the one asked for.
 	KindIfAdd
 	// KindIfRemove is ieee80211_if_remove, an instant: one interface is being
@@ -69,6 +70,39 @@ const (
 	KindNetdevMove
 	// KindNetdevRename is dev_change_name, exit: Name became NewName.
 	KindNetdevRename
+
+	// KindCopyNet is copy_net_ns with CLONE_NEWNET, enter and exit: a task asks
+	// for a new namespace. Caller is the one it is in, UserNS the user namespace
+	// that will own the new one, Net (exit) the new one, unknown if it failed.
+	// Ret is the errno. Between its entry and setup_net's are the allocation
+	// and the wait for pernet_ops_rwsem.
+	KindCopyNet
+	// KindPernetRequest is (un)register_pernet_subsys or _device, an instant: a
+	// subsystem asks to (un)register and begins to wait for pernet_ops_rwsem.
+	// Arg is the kind it asks for, KindRegisterPernet or KindUnregisterPernet.
+	KindPernetRequest
+	// KindNL80211 is a request over nl80211 that may create, delete, rename or
+	// move something, exit. Arg is the command (enum nl80211_commands), Ret the
+	// errno, Stage how far it came. Of its attributes: WiphyIndex (-1 without
+	// one), Ifindex, Name (NL80211_ATTR_IFNAME), WiphyName, Iftype, and TargetPID
+	// for one that names a namespace by a process in it. Caller is where it came
+	// from. What it caused was done by the same thread between Start and Time.
+	KindNL80211
+	// KindNetByPID is get_net_ns_by_pid, exit: TargetPID, as the calling task's
+	// pid namespace counts, means Net; or nobody, and then Ret is ESRCH.
+	KindNetByPID
+	// KindNsid is a namespace number: from now on Net knows Net2 by Nsid. An
+	// unknown Net2 with an errno in Ret is a refused request; Arg is 1 for one
+	// that was asked for (RTM_NEWNSID), 0 for one the kernel gave by itself.
+	KindNsid
+	// KindSysctl is a write to a file below /proc/sys/net, an instant taken
+	// before it is carried out. Path is the file ("net/ipv4/ip_forward"), Name the
+	// value it has, NewName the one written, both cut to 63 bytes. Net is
+	// the writer's namespace.
+	KindSysctl
+	// KindWdevUnregister is (_)cfg80211_unregister_wdev, an instant: Wdev, with
+	// or without a netdev, leaves Wiphy for good.
+	KindWdevUnregister
 
 	// KindCount is one more than the last kind.
 	KindCount
@@ -94,6 +128,13 @@ var kindNames = [KindCount]string{
 	KindNetdevUnregister: "unregister_netdevice",
 	KindNetdevMove:       "dev_change_net_namespace",
 	KindNetdevRename:     "dev_change_name",
+	KindCopyNet:          "copy_net_ns",
+	KindPernetRequest:    "register_pernet_subsys",
+	KindNL80211:          "genl_rcv_msg",
+	KindNetByPID:         "get_net_ns_by_pid",
+	KindNsid:             "peernet2id_alloc",
+	KindSysctl:           "sysctl",
+	KindWdevUnregister:   "cfg80211_unregister_wdev",
 }
 
 // String returns the name of the probe that sends events of this kind.
@@ -129,6 +170,26 @@ const (
 	// FlagNoEntry says an exit's entry was not seen: Start, and whatever had to
 	// be read before the call, is unknown.
 	FlagNoEntry
+	// FlagCanSwitch says that a wiphy's driver allows it to change namespaces
+	// (WIPHY_FLAG_NETNS_OK); meaningful where Driver was read.
+	FlagCanSwitch
+)
+
+// Stage says how far an nl80211 request came.
+type Stage uint8
+
+// The stages. The numbers are part of the trace file.
+const (
+	// StageUnknown: the probes that tell are missing.
+	StageUnknown Stage = iota
+	// StageRefused: generic netlink refused it (permission, attributes) before
+	// nl80211 saw it.
+	StageRefused
+	// StagePreDoit: nl80211_pre_doit refused it, which looks the wiphy or the
+	// interface up in the caller's namespace.
+	StagePreDoit
+	// StageHandled: the command's handler ran, and Ret is its answer.
+	StageHandled
 )
 
 // NetRef is what an event knows about a namespace.
@@ -206,4 +267,19 @@ type Event struct {
 	Ops, Fn uint64
 	// Count is how many namespaces were visited.
 	Count uint64
+
+	// UserNS is the inum of a user namespace, 0 if unknown.
+	UserNS uint32
+	// Arg, Stage and TargetPID are a request's: see the kinds.
+	Arg       uint64
+	Stage     Stage
+	TargetPID uint32
+	// Nsid is a namespace's number in another, -1 for none.
+	Nsid int32
+	// Wdev is the address of a struct wireless_dev. Reused.
+	Wdev uint64
+	// Driver is the name of a wiphy's driver (wiphy.dev.parent->driver->name).
+	Driver string
+	// Path is that of a sysctl, below /proc/sys.
+	Path string
 }

@@ -10,9 +10,12 @@ package event
 type Handler interface {
 	HandleRecording(*Recording)
 	HandleEvent(*Event)
+	HandleStep(*Step)
+	HandleTask(*Task)
 	HandleCount(*Count)
 	HandleName(*NameChange)
 	HandleSymbol(*Symbol)
+	HandleCgroup(*CgroupPath)
 	HandleSnapshot(*Snapshot)
 	HandleLoss(*Loss)
 	HandleLedger(*Ledger)

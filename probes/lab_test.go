@@ -133,10 +133,13 @@ type story struct {
 	counts map[event.Flow]uint64
 }
 
-func (s *story) HandlePacket(*event.Packet) {}
-func (s *story) HandleLoss(*event.Loss)     {}
-func (s *story) HandleSymbol(*event.Symbol) {}
-func (s *story) HandleCount(c *event.Count) { s.counts[c.Flow] += c.Packets }
+func (s *story) HandlePacket(*event.Packet)     {}
+func (s *story) HandleStep(*event.Step)         {}
+func (s *story) HandleTask(*event.Task)         {}
+func (s *story) HandleCgroup(*event.CgroupPath) {}
+func (s *story) HandleLoss(*event.Loss)         {}
+func (s *story) HandleSymbol(*event.Symbol)     {}
+func (s *story) HandleCount(c *event.Count)     { s.counts[c.Flow] += c.Packets }
 func (s *story) HandleEvent(e *event.Event) {
 	told := *e
 	told.Seq, told.Time, told.Start, told.CPU = 0, 0, 0, 0

@@ -33,10 +33,13 @@ const (
 // call only.
 type Sink interface {
 	HandleEvent(*event.Event)
+	HandleStep(*event.Step)
+	HandleTask(*event.Task)
 	HandlePacket(*event.Packet)
 	HandleCount(*event.Count)
 	HandleLoss(*event.Loss)
 	HandleSymbol(*event.Symbol)
+	HandleCgroup(*event.CgroupPath)
 }
 
 // Set is a set of attached probes. Its methods are for one goroutine, but for

@@ -14,11 +14,14 @@ type heard struct {
 	losses          told
 }
 
-func (h *heard) HandleEvent(e *event.Event)   { h.events = append(h.events, e.Seq) }
-func (h *heard) HandlePacket(p *event.Packet) { h.packets = append(h.packets, p.Seq) }
-func (h *heard) HandleCount(*event.Count)     {}
-func (h *heard) HandleLoss(l *event.Loss)     { h.losses.add(l) }
-func (h *heard) HandleSymbol(*event.Symbol)   {}
+func (h *heard) HandleEvent(e *event.Event)     { h.events = append(h.events, e.Seq) }
+func (h *heard) HandlePacket(p *event.Packet)   { h.packets = append(h.packets, p.Seq) }
+func (h *heard) HandleStep(*event.Step)         {}
+func (h *heard) HandleTask(*event.Task)         {}
+func (h *heard) HandleCount(*event.Count)       {}
+func (h *heard) HandleLoss(l *event.Loss)       { h.losses.add(l) }
+func (h *heard) HandleSymbol(*event.Symbol)     {}
+func (h *heard) HandleCgroup(*event.CgroupPath) {}
 
 func newFakeSet() (s *Set, lifecycle, packets *fakeRing) {
 	lifecycle, packets = newHeapRing(1<<14), newHeapRing(1<<14)

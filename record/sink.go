@@ -18,6 +18,15 @@ func (s *session) HandleEvent(e *event.Event) {
 	s.writer.Event(e)
 }
 
+// HandleStep writes st.
+func (s *session) HandleStep(st *event.Step) { s.writer.Step(st) }
+
+// HandleTask writes t.
+func (s *session) HandleTask(t *event.Task) {
+	s.result.Events++
+	s.writer.Task(t)
+}
+
 // HandlePacket writes p.
 func (s *session) HandlePacket(p *event.Packet) { s.writer.Packet(p) }
 
@@ -35,6 +44,9 @@ func (s *session) HandleLoss(l *event.Loss) {
 
 // HandleSymbol writes sym.
 func (s *session) HandleSymbol(sym *event.Symbol) { s.writer.Symbol(sym) }
+
+// HandleCgroup writes c.
+func (s *session) HandleCgroup(c *event.CgroupPath) { s.writer.Cgroup(c) }
 
 func (s *session) progress() Progress {
 	p := s.result.Progress

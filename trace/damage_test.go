@@ -194,7 +194,7 @@ func TestAccount(t *testing.T) {
 	if !s.Whole() || kindOf(s, kindLifecycle).Read != 40 || kindOf(s, kindPackets).Read != 40 {
 		t.Fatalf("whole file: %+v", s)
 	}
-	if len(s.Sequences) != 4 || s.Sequences[0].Missing != 0 || s.Sequences[0].Next != 20 {
+	if len(s.Sequences) != 5 || s.Sequences[0].Missing != 0 || s.Sequences[0].Next != 20 {
 		t.Fatalf("whole file: %+v", s.Sequences)
 	}
 	i := slices.IndexFunc(full.blocks, func(b block) bool { return b.kind == kindLifecycle })

@@ -186,10 +186,56 @@ var (
 			number("ops", 8, func(e *event.Event) *uint64 { return &e.Ops }),
 			number("fn", 8, func(e *event.Event) *uint64 { return &e.Fn }),
 			number("count", 8, func(e *event.Event) *uint64 { return &e.Count }),
+			number("user_ns", 4, func(e *event.Event) *uint32 { return &e.UserNS }),
+			number("arg", 8, func(e *event.Event) *uint64 { return &e.Arg }),
+			number("stage", 1, func(e *event.Event) *event.Stage { return &e.Stage }),
+			number("target_pid", 4, func(e *event.Event) *uint32 { return &e.TargetPID }),
+			signed("nsid", func(e *event.Event) *int32 { return &e.Nsid }),
+			number("wdev", 8, func(e *event.Event) *uint64 { return &e.Wdev }),
+			text("driver", func(e *event.Event) *string { return &e.Driver }),
+			text("path", func(e *event.Event) *string { return &e.Path }),
 		},
 		netRef("caller", func(e *event.Event) *event.NetRef { return &e.Caller }),
 		netRef("net", func(e *event.Event) *event.NetRef { return &e.Net }),
 		netRef("net2", func(e *event.Event) *event.NetRef { return &e.Net2 }),
+	)
+
+	stepFields = join(
+		[]field[event.Step]{
+			number(nameTime, 8, func(s *event.Step) *uint64 { return &s.Time }),
+			when("began", func(s *event.Step) *uint64 { return &s.Began }),
+			number("duration", 8, func(s *event.Step) *uint64 { return &s.Duration }),
+			number("kind", 2, func(s *event.Step) *event.Kind { return &s.Kind }),
+			number("tid", 4, func(s *event.Step) *uint32 { return &s.TID }),
+			number("ops", 8, func(s *event.Step) *uint64 { return &s.Ops }),
+			number("fn", 8, func(s *event.Step) *uint64 { return &s.Fn }),
+			number("ret", 4, func(s *event.Step) *uint32 { return &s.Ret }),
+			number("skipped", 4, func(s *event.Step) *uint32 { return &s.Skipped }),
+		},
+		netRef("net", func(s *event.Step) *event.NetRef { return &s.Net }),
+	)
+
+	taskFields = join(
+		[]field[event.Task]{
+			number(nameTime, 8, func(t *event.Task) *uint64 { return &t.Time }),
+			number(nameCPU, 4, func(t *event.Task) *uint32 { return &t.CPU }),
+			number(nameSeq, 8, func(t *event.Task) *uint64 { return &t.Seq }),
+			number("op", 1, func(t *event.Task) *event.TaskOp { return &t.Op }),
+			number("pid", 4, func(t *event.Task) *uint32 { return &t.PID }),
+			number("tid", 4, func(t *event.Task) *uint32 { return &t.TID }),
+			number("parent", 4, func(t *event.Task) *uint32 { return &t.Parent }),
+			text("comm", func(t *event.Task) *string { return &t.Comm }),
+			number("mnt", 4, func(t *event.Task) *uint32 { return &t.Others.Mnt }),
+			number("pid_ns", 4, func(t *event.Task) *uint32 { return &t.Others.PID }),
+			number("uts", 4, func(t *event.Task) *uint32 { return &t.Others.UTS }),
+			number("ipc", 4, func(t *event.Task) *uint32 { return &t.Others.IPC }),
+			number("cgroup_ns", 4, func(t *event.Task) *uint32 { return &t.Others.Cgroup }),
+			number("time_ns", 4, func(t *event.Task) *uint32 { return &t.Others.Time }),
+			number("user_ns", 4, func(t *event.Task) *uint32 { return &t.Others.User }),
+			number("cgroup", 8, func(t *event.Task) *uint64 { return &t.Cgroup }),
+		},
+		netRef("net", func(t *event.Task) *event.NetRef { return &t.Net }),
+		netRef("from", func(t *event.Task) *event.NetRef { return &t.From }),
 	)
 
 	countFields = join(
@@ -262,6 +308,8 @@ func ownFields() fieldTable {
 	return fieldTable{
 		kindLifecycle.String(): describe(eventFields, 1, ""),
 		kindCounts.String():    describe(countFields, 1, ""),
+		kindSteps.String():     describe(stepFields, 1, ""),
+		kindTasks.String():     describe(taskFields, 1, ""),
 		kindPackets.String():   append(describe(packetFields, 1, ""), describe(flowFields, firstFlowID, ofFlow)...),
 		kindIndex.String():     describe(indexFields, 1, ""),
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 )
 
 // The file, version 1. Every integer is little-endian, "uvarint" is that of
@@ -50,7 +51,7 @@ import (
 //	68  4  checksum of the 68 bytes before
 //	72  …  ranges, then the stored payload
 //
-// The ranges of a lifecycle or packets block say which sequence numbers it
+// The ranges of a lifecycle, packets or tasks block say which sequence numbers it
 // holds, so a reader knows what is missing when the payload is damaged. They
 // are ordered by CPU, each as four uvarints: CPU minus the one before, count,
 // first sequence number, last minus first.
@@ -91,7 +92,7 @@ import (
 // end is one whose recording didn't finish.
 const (
 	versionMajor = 1
-	versionMinor = 0
+	versionMinor = 1
 
 	preambleLen = 32
 	headerLen   = 72
@@ -118,11 +119,21 @@ const (
 	kindLoss      kind = 9
 	kindIndex     kind = 10
 	kindEnd       kind = 11
-	kindCount     kind = 12
+	kindSteps     kind = 12 // from version 1.1 on, as those after it
+	kindTasks     kind = 13
+	kindCgroups   kind = 14
+	kindCount     kind = 15
 )
 
 var kindTexts = [kindCount]string{
 	"", "head", "lifecycle", "counts", "packets", "names", "symbols", "snapshot", "ledger", "loss", "index", "end",
+	"steps", "tasks", "cgroups",
+}
+
+// recordKinds are the kinds that have records of the recording.
+var recordKinds = []kind{
+	kindLifecycle, kindCounts, kindPackets, kindNames, kindSymbols, kindSnapshot, kindLedger, kindLoss,
+	kindSteps, kindTasks, kindCgroups,
 }
 
 func (k kind) known() bool { return k > 0 && k < kindCount }
@@ -135,11 +146,18 @@ func (k kind) String() string {
 }
 
 func (k kind) columnar() bool {
-	return k == kindLifecycle || k == kindCounts || k == kindPackets || k == kindIndex
+	switch k {
+	case kindLifecycle, kindCounts, kindPackets, kindIndex, kindSteps, kindTasks:
+		return true
+	}
+	return false
 }
 
 // records reports whether blocks of kind k have records of the recording.
-func (k kind) records() bool { return k >= kindLifecycle && k <= kindLoss }
+func (k kind) records() bool { return slices.Contains(recordKinds, k) }
+
+// sequenced reports whether records of kind k have sequence numbers.
+func (k kind) sequenced() bool { return k == kindLifecycle || k == kindPackets || k == kindTasks }
 
 const (
 	codecNone = 0

@@ -227,12 +227,18 @@ func (r *Reader) openBlock(b *block) (*cursor, error) {
 	switch b.kind {
 	case kindLifecycle:
 		c.recs, c.raw, err = openTable(r, b, r.maps.events, eventFields, eventTime, event.Handler.HandleEvent)
+	case kindSteps:
+		c.recs, c.raw, err = openTable(r, b, r.maps.steps, stepFields, stepTime, event.Handler.HandleStep)
+	case kindTasks:
+		c.recs, c.raw, err = openTable(r, b, r.maps.tasks, taskFields, taskTime, event.Handler.HandleTask)
 	case kindCounts:
 		c.recs, c.raw, err = openTable(r, b, r.maps.counts, countFields, countTime, event.Handler.HandleCount)
 	case kindNames:
 		c.recs, c.size, err = openDocs(r, b, func(n *event.NameChange) uint64 { return n.Time }, event.Handler.HandleName)
 	case kindSymbols:
 		c.recs, c.size, err = openDocs(r, b, func(s *event.Symbol) uint64 { return s.Time }, event.Handler.HandleSymbol)
+	case kindCgroups:
+		c.recs, c.size, err = openDocs(r, b, func(g *event.CgroupPath) uint64 { return g.Time }, event.Handler.HandleCgroup)
 	case kindSnapshot:
 		c.recs, c.size, err = openDocs(r, b, func(s *event.Snapshot) uint64 { return s.Begin }, event.Handler.HandleSnapshot)
 	case kindLedger:
@@ -255,4 +261,6 @@ func (r *Reader) openBlock(b *block) (*cursor, error) {
 }
 
 func eventTime(e *event.Event) uint64 { return e.Time }
+func stepTime(s *event.Step) uint64   { return s.Time }
+func taskTime(t *event.Task) uint64   { return t.Time }
 func countTime(c *event.Count) uint64 { return c.Time }

@@ -47,7 +47,7 @@ type Reader struct {
 
 // fieldMaps relate the columns of the file to this package's.
 type fieldMaps struct {
-	events, counts, packets, flows, index fieldMap
+	events, steps, tasks, counts, packets, flows, index fieldMap
 }
 
 // block is a block whose header is whole.
@@ -219,6 +219,12 @@ func (r *Reader) mapAll() (err error) {
 	t := r.head.Fields
 	m := &r.maps
 	if m.events, err = mapFields(t[kindLifecycle.String()], eventFields, ""); err != nil {
+		return err
+	}
+	if m.steps, err = mapFields(t[kindSteps.String()], stepFields, ""); err != nil {
+		return err
+	}
+	if m.tasks, err = mapFields(t[kindTasks.String()], taskFields, ""); err != nil {
 		return err
 	}
 	if m.counts, err = mapFields(t[kindCounts.String()], countFields, ""); err != nil {

@@ -17,6 +17,9 @@ import (
 type collector struct {
 	rec       *event.Recording
 	events    []event.Event
+	steps     []event.Step
+	tasks     []event.Task
+	cgroups   []event.CgroupPath
 	counts    []event.Count
 	names     []event.NameChange
 	symbols   []event.Symbol
@@ -33,6 +36,21 @@ func (c *collector) HandleRecording(r *event.Recording) { v := *r; c.rec = &v }
 func (c *collector) HandleEvent(e *event.Event) {
 	c.events = append(c.events, *e)
 	c.order = append(c.order, e.Time)
+}
+
+func (c *collector) HandleStep(s *event.Step) {
+	c.steps = append(c.steps, *s)
+	c.order = append(c.order, s.Time)
+}
+
+func (c *collector) HandleTask(t *event.Task) {
+	c.tasks = append(c.tasks, *t)
+	c.order = append(c.order, t.Time)
+}
+
+func (c *collector) HandleCgroup(g *event.CgroupPath) {
+	c.cgroups = append(c.cgroups, *g)
+	c.order = append(c.order, g.Time)
 }
 
 func (c *collector) HandleCount(n *event.Count) {
@@ -132,7 +150,7 @@ func TestRoundTrip(t *testing.T) {
 		check(t, err)
 		var packets []event.Packet
 		for range rng.IntN(400) {
-			switch rng.IntN(20) {
+			switch rng.IntN(24) {
 			default:
 				e := random[event.Event](rng)
 				want.events = append(want.events, e)
@@ -167,6 +185,18 @@ func TestRoundTrip(t *testing.T) {
 				check(t, w.Ledger(&l))
 			case 9:
 				check(t, w.Flush())
+			case 10:
+				s := random[event.Step](rng)
+				want.steps = append(want.steps, s)
+				check(t, w.Step(&s))
+			case 11:
+				k := random[event.Task](rng)
+				want.tasks = append(want.tasks, k)
+				check(t, w.Task(&k))
+			case 12:
+				g := random[event.CgroupPath](rng)
+				want.cgroups = append(want.cgroups, g)
+				check(t, w.Cgroup(&g))
 			}
 		}
 		end := random[event.End](rng)
@@ -179,6 +209,9 @@ func TestRoundTrip(t *testing.T) {
 		check(t, r.Replay(&got, ReplayOptions{}))
 		want.events = byTime(want.events, func(e *event.Event) uint64 { return e.Time })
 		want.counts = byTime(want.counts, func(c *event.Count) uint64 { return c.Time })
+		want.steps = byTime(want.steps, func(s *event.Step) uint64 { return s.Time })
+		want.tasks = byTime(want.tasks, func(t *event.Task) uint64 { return t.Time })
+		want.cgroups = byTime(want.cgroups, func(g *event.CgroupPath) uint64 { return g.Time })
 		want.names = byTime(want.names, func(n *event.NameChange) uint64 { return n.Time })
 		want.symbols = byTime(want.symbols, func(s *event.Symbol) uint64 { return s.Time })
 		want.snapshots = byTime(want.snapshots, func(s *event.Snapshot) uint64 { return s.Begin })

@@ -79,6 +79,11 @@ func writeSample(t testing.TB, out io.Writer, n, step int, flushed func(*Writer)
 		check(t, w.Event(&e))
 		check(t, w.Packet(&p))
 		if i%step == step-1 {
+			check(t, w.Step(&event.Step{Time: e.Time, Began: e.Time - 700, Duration: 90, Kind: event.KindSetupNet, TID: e.TID, Net: e.Net, Ops: 64, Fn: 128}))
+			check(t, w.Task(&event.Task{
+				Seq: uint64(i / step), Time: e.Time, Op: event.TaskSwitch, PID: e.PID, TID: e.TID, Comm: e.Comm, Net: e.Net, From: e.Caller,
+			}))
+			check(t, w.Cgroup(&event.CgroupPath{Time: e.Time, ID: uint64(i), Path: "/a.scope"}))
 			check(t, w.Count(&event.Count{Flow: p.Flow, Time: e.Time, First: e.Time - 900, Last: e.Time - 3, Packets: 3, Bytes: 900}))
 			check(t, w.Name(&event.NameChange{Time: e.Time, Name: "blue", Path: "/run/netns/blue", Inum: e.Net.Inum, Added: true}))
 			check(t, w.Loss(&event.Loss{Ring: "lifecycle", CPU: 1, From: e.Time - 5, To: e.Time, Count: 2}))
@@ -129,6 +134,7 @@ func (c *content) count() [kindCount]int {
 	var n [kindCount]int
 	n[kindLifecycle], n[kindCounts], n[kindPackets] = len(c.events), len(c.counts), len(c.packets)
 	n[kindNames], n[kindSymbols], n[kindSnapshot] = len(c.names), len(c.symbols), len(c.snapshots)
+	n[kindSteps], n[kindTasks], n[kindCgroups] = len(c.steps), len(c.tasks), len(c.cgroups)
 	n[kindLedger], n[kindLoss] = len(c.ledgers), len(c.losses)
 	return n
 }
@@ -138,6 +144,9 @@ func (c *content) count() [kindCount]int {
 func (c *content) within(whole *content) string {
 	var b strings.Builder
 	part(&b, "event", c.events, whole.events)
+	part(&b, "step", c.steps, whole.steps)
+	part(&b, "task", c.tasks, whole.tasks)
+	part(&b, "cgroup", c.cgroups, whole.cgroups)
 	part(&b, "count", c.counts, whole.counts)
 	part(&b, "packet", c.packets, whole.packets)
 	part(&b, "name", c.names, whole.names)

@@ -49,7 +49,7 @@ type KindSummary struct {
 
 // SequenceSummary is what the file says of one CPU's records in one ring.
 type SequenceSummary struct {
-	// Ring is "lifecycle" or "packets".
+	// Ring is "lifecycle", "packets" or "tasks".
 	Ring string
 	CPU  uint32
 	// Records counts those that blocks with a readable header say they have,
@@ -177,7 +177,7 @@ func (v *verifier) outcome(b *block, read int, err error) error {
 
 // ranges adds b's sequence ranges. That they are damaged, reading b says.
 func (v *verifier) ranges(b *block) error {
-	if b.kind != kindLifecycle && b.kind != kindPackets {
+	if !b.kind.sequenced() {
 		return nil
 	}
 	rs, err := v.r.ranges(b, nil)
@@ -203,7 +203,7 @@ func (v *verifier) ranges(b *block) error {
 
 // account compares what was read with the end's totals.
 func (v *verifier) account() {
-	for k := kindLifecycle; k < kindIndex; k++ {
+	for _, k := range recordKinds {
 		s := v.kinds[k]
 		s.Kind = k.String()
 		s.Written = s.Read + s.Skipped
@@ -236,9 +236,12 @@ type ignore struct{}
 
 func (ignore) HandleRecording(*event.Recording) {}
 func (ignore) HandleEvent(*event.Event)         {}
+func (ignore) HandleStep(*event.Step)           {}
+func (ignore) HandleTask(*event.Task)           {}
 func (ignore) HandleCount(*event.Count)         {}
 func (ignore) HandleName(*event.NameChange)     {}
 func (ignore) HandleSymbol(*event.Symbol)       {}
+func (ignore) HandleCgroup(*event.CgroupPath)   {}
 func (ignore) HandleSnapshot(*event.Snapshot)   {}
 func (ignore) HandleLoss(*event.Loss)           {}
 func (ignore) HandleLedger(*event.Ledger)       {}

@@ -23,6 +23,8 @@ import (
 const (
 	eventsPerBlock  = 16 << 10
 	countsPerBlock  = 16 << 10
+	stepsPerBlock   = 16 << 10
+	tasksPerBlock   = 16 << 10
 	packetsPerBlock = 64 << 10
 	indexPerBlock   = 4 << 10
 	textPerBlock    = 4 << 20
@@ -54,6 +56,8 @@ type Writer struct {
 	events  []event.Event
 	text    int // bytes of strings in events
 	counts  []event.Count
+	steps   []event.Step
+	tasks   []event.Task
 	packets packetBuffer
 	docs    [kindCount]docBuffer
 	index   []blockInfo
@@ -186,7 +190,7 @@ func (w *Writer) Event(e *event.Event) error {
 	if w.err != nil {
 		return w.err
 	}
-	text := len(e.Comm) + len(e.Name) + len(e.NewName) + len(e.WiphyName) + len(e.LinkKind)
+	text := len(e.Comm) + len(e.Name) + len(e.NewName) + len(e.WiphyName) + len(e.LinkKind) + len(e.Driver) + len(e.Path)
 	if text > textPerBlock {
 		return fmt.Errorf("event has strings of %d bytes, more than %d", text, textPerBlock)
 	}
@@ -211,6 +215,35 @@ func (w *Writer) Count(c *event.Count) error {
 	return nil
 }
 
+// Step adds a subsystem's share of a set-up or tear-down.
+func (w *Writer) Step(s *event.Step) error {
+	w.given[kindSteps]++
+	if w.err != nil {
+		return w.err
+	}
+	w.steps = append(w.steps, *s)
+	if len(w.steps) >= stepsPerBlock {
+		return w.flushSteps()
+	}
+	return nil
+}
+
+// Task adds a task that came or went. Its Comm is short, as the kernel's are.
+func (w *Writer) Task(t *event.Task) error {
+	w.given[kindTasks]++
+	if w.err != nil {
+		return w.err
+	}
+	if len(t.Comm) > textPerBlock/tasksPerBlock {
+		return fmt.Errorf("task has a name of %d bytes, more than %d", len(t.Comm), textPerBlock/tasksPerBlock)
+	}
+	w.tasks = append(w.tasks, *t)
+	if len(w.tasks) >= tasksPerBlock {
+		return w.flushTasks()
+	}
+	return nil
+}
+
 // Packet adds a packet.
 func (w *Writer) Packet(p *event.Packet) error {
 	w.given[kindPackets]++
@@ -230,6 +263,9 @@ func (w *Writer) Name(n *event.NameChange) error { return w.doc(kindNames, n.Tim
 // Symbol adds the name of an address.
 func (w *Writer) Symbol(s *event.Symbol) error { return w.doc(kindSymbols, s.Time, s) }
 
+// Cgroup adds the path of a cgroup.
+func (w *Writer) Cgroup(c *event.CgroupPath) error { return w.doc(kindCgroups, c.Time, c) }
+
 // Snapshot adds a state of the machine. Its place in time is its beginning.
 func (w *Writer) Snapshot(s *event.Snapshot) error { return w.doc(kindSnapshot, s.Begin, s) }
 
@@ -246,26 +282,30 @@ func (w *Writer) Flush() error {
 	if w.err != nil {
 		return w.err
 	}
-	return errors.Join(w.flushEvents(), w.flushCounts(), w.flushPackets(), w.flushDocs())
+	return errors.Join(w.flushEvents(), w.flushSteps(), w.flushTasks(), w.flushCounts(), w.flushPackets(), w.flushDocs())
 }
 
 func (w *Writer) flushEvents() error {
-	if len(w.events) == 0 {
-		return nil
-	}
-	w.order = sortOrder(w.order, w.events, func(e *event.Event) uint64 { return e.Time })
-	err := putRows(w, kindLifecycle, eventFields, w.events, w.order)
-	w.events, w.text = w.events[:0], 0
-	return err
+	w.text = 0
+	return flushRows(w, kindLifecycle, eventFields, &w.events, eventTime)
 }
 
 func (w *Writer) flushCounts() error {
-	if len(w.counts) == 0 {
+	return flushRows(w, kindCounts, countFields, &w.counts, countTime)
+}
+
+func (w *Writer) flushSteps() error { return flushRows(w, kindSteps, stepFields, &w.steps, stepTime) }
+
+func (w *Writer) flushTasks() error { return flushRows(w, kindTasks, taskFields, &w.tasks, taskTime) }
+
+// flushRows writes rows, if there are any, as a block, and empties them.
+func flushRows[T any](w *Writer, k kind, fields []field[T], rows *[]T, time func(*T) uint64) error {
+	if len(*rows) == 0 {
 		return nil
 	}
-	w.order = sortOrder(w.order, w.counts, func(c *event.Count) uint64 { return c.Time })
-	err := putRows(w, kindCounts, countFields, w.counts, w.order)
-	w.counts = w.counts[:0]
+	w.order = sortOrder(w.order, *rows, time)
+	err := putRows(w, k, fields, *rows, w.order)
+	*rows = (*rows)[:0]
 	return err
 }
 

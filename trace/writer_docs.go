@@ -61,7 +61,7 @@ func (w *Writer) doc(k kind, time uint64, v any) error {
 
 func (w *Writer) flushDocs() error {
 	// Losses last: at the same time, the record before the gap comes first.
-	for _, k := range []kind{kindNames, kindSymbols, kindSnapshot, kindLedger, kindLoss} {
+	for _, k := range []kind{kindNames, kindSymbols, kindCgroups, kindSnapshot, kindLedger, kindLoss} {
 		if err := w.flushKind(k); err != nil {
 			return err
 		}
@@ -153,9 +153,9 @@ func (w *Writer) Close(end event.End) error {
 
 // dropAll forgets what can't be written; it stays counted as given.
 func (w *Writer) dropAll() {
-	w.events, w.counts = w.events[:0], w.counts[:0]
+	w.events, w.counts, w.steps, w.tasks = w.events[:0], w.counts[:0], w.steps[:0], w.tasks[:0]
 	w.packets.reset()
-	for _, k := range []kind{kindNames, kindSymbols, kindSnapshot} {
+	for _, k := range []kind{kindNames, kindSymbols, kindCgroups, kindSnapshot} {
 		w.docs[k] = docBuffer{}
 	}
 }
@@ -169,7 +169,7 @@ func (w *Writer) finish(end event.End) error {
 		}
 	}
 	t := totals{Blocks: w.number, Bytes: w.out.off, Written: map[string]uint64{}, Unwritten: map[string]uint64{}}
-	for k := kindLifecycle; k < kindIndex; k++ {
+	for _, k := range recordKinds {
 		if n := w.written[k]; n > 0 {
 			t.Written[k.String()] = n
 		}
@@ -193,7 +193,7 @@ func (w *Writer) finish(end event.End) error {
 // and those that wait for Flush.
 func (w *Writer) Unwritten() uint64 {
 	var n uint64
-	for k := kindLifecycle; k < kindIndex; k++ {
+	for _, k := range recordKinds {
 		n += w.given[k] - w.written[k]
 	}
 	return n

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package event
+
+import "fmt"
+
+// TaskOp says what a task did. The numbers are part of the trace file and of the
+// eBPF programs' record: never renumber.
+type TaskOp uint8
+
+// The operations.
+const (
+	TaskNone TaskOp = iota
+	// TaskFork: it was made by Parent, in Net already (sched_process_fork).
+	TaskFork
+	// TaskSwitch: it went from From to Net by setns or unshare
+	// (switch_task_namespaces).
+	TaskSwitch
+	// TaskExec: it is another program now; Comm is the new name
+	// (sched_process_exec).
+	TaskExec
+	// TaskExit: it let go of Net, its last namespace, to end
+	// (switch_task_namespaces to none).
+	TaskExit
+	TaskOpCount
+)
+
+var taskOpNames = [TaskOpCount]string{"none", "fork", "switch", "exec", "exit"}
+
+// String returns the operation's name.
+func (o TaskOp) String() string {
+	if o < TaskOpCount {
+		return taskOpNames[o]
+	}
+	return fmt.Sprintf("task op(%d)", uint8(o))
+}
+
+// Namespaces are the inums of the other namespaces of a task (struct nsproxy,
+// and of its credentials for the user namespace), 0 if unknown.
+type Namespaces struct {
+	Mnt, PID, UTS, IPC, Cgroup, Time, User uint32
+}
+
+// Task is a task that came into a network namespace or left one. Only tasks in
+// namespaces other than the initial one are told of, and of threads only those
+// that part from their process: whose namespace isn't its leader's.
+type Task struct {
+	// Seq counts the task records of one CPU from 0, taken before ring space was
+	// reserved, so a gap is a loss.
+	Seq  uint64
+	Time uint64
+	CPU  uint32
+	Op   TaskOp
+	// PID, TID and Comm are the task's, as in [Event]; Parent is the process
+	// that made it, or that it is a child of.
+	PID, TID, Parent uint32
+	Comm             string
+	// Net is the namespace it is in now, From the one it was in before.
+	Net, From NetRef
+	// Others are its other namespaces.
+	Others Namespaces
+	// Cgroup is the id of its cgroup (version 2), 0 if unknown. Cgroups have
+	// their paths.
+	Cgroup uint64
+}
+
+// CgroupPath names a cgroup.
+type CgroupPath struct {
+	Time uint64 `json:"time_ns"`
+	ID   uint64 `json:"id"`
+	// Path is below the cgroup mount, with a leading slash. Hostile.
+	Path string `json:"path"`
+}
