@@ -26,6 +26,13 @@ enum nst_kind {
 	NST_NETDEV_UNREGISTER = 16,
 	NST_NETDEV_MOVE = 17,
 	NST_NETDEV_RENAME = 18,
+	NST_COPY_NET = 19,
+	NST_PERNET_REQUEST = 20,
+	NST_NL80211 = 21,
+	NST_NET_BY_PID = 22,
+	NST_NSID = 23,
+	NST_SYSCTL = 24,
+	NST_WDEV_UNREGISTER = 25,
 
 	/* Probes that send no lifecycle record, but are counted like the others. */
 	NST_OPS_INIT = 32,
@@ -44,8 +51,16 @@ enum nst_phase {
 };
 
 enum nst_flag {
-	NST_RX = 1,	  /* rx_packets and rx_bytes were read */
-	NST_NO_ENTRY = 2, /* an exit without its entry */
+	NST_RX = 1,	    /* rx_packets and rx_bytes were read */
+	NST_NO_ENTRY = 2,   /* an exit without its entry */
+	NST_CAN_SWITCH = 4, /* the wiphy may change namespaces */
+};
+
+/* How far an nl80211 request came. */
+enum nst_stage {
+	NST_STAGE_REFUSED = 1,
+	NST_STAGE_PRE_DOIT = 2,
+	NST_STAGE_HANDLED = 3,
 };
 
 enum nst_path {
@@ -86,13 +101,19 @@ struct nst_event {
 	__u64 ops;
 	__u64 fn;
 	__u64 count;
+	__u64 arg;
+	__u64 wdev;
 	__u32 dev_type;
+	__u32 user_ns;
+	__u32 target_pid;
+	__s32 nsid;
+	__u32 stage;
 	__u32 pad;
 	char comm[16];
 	char link_kind[16];
 	char name[64];
-	char new_name[64];
-	char wiphy_name[64];
+	char new_name[64];   /* of NST_WIPHY_REGISTER: its driver */
+	char wiphy_name[64]; /* of NST_SYSCTL: the path */
 };
 
 /* What deliveries are counted by, and the count of one CPU. */

@@ -113,7 +113,13 @@ type bpfNstEvent struct {
 	Ops        uint64
 	Fn         uint64
 	Count      uint64
+	Arg        uint64
+	Wdev       uint64
 	DevType    uint32
+	UserNs     uint32
+	TargetPid  uint32
+	Nsid       int32
+	Stage      uint32
 	Pad        uint32
 	Comm       [16]int8
 	LinkKind   [16]int8
@@ -125,8 +131,9 @@ type bpfNstEvent struct {
 type bpfNstFlag uint32
 
 const (
-	bpfNstFlagNST_RX       bpfNstFlag = 1
-	bpfNstFlagNST_NO_ENTRY bpfNstFlag = 2
+	bpfNstFlagNST_RX         bpfNstFlag = 1
+	bpfNstFlagNST_NO_ENTRY   bpfNstFlag = 2
+	bpfNstFlagNST_CAN_SWITCH bpfNstFlag = 4
 )
 
 type bpfNstFlow struct {
@@ -161,6 +168,13 @@ const (
 	bpfNstKindNST_NETDEV_UNREGISTER bpfNstKind = 16
 	bpfNstKindNST_NETDEV_MOVE       bpfNstKind = 17
 	bpfNstKindNST_NETDEV_RENAME     bpfNstKind = 18
+	bpfNstKindNST_COPY_NET          bpfNstKind = 19
+	bpfNstKindNST_PERNET_REQUEST    bpfNstKind = 20
+	bpfNstKindNST_NL80211           bpfNstKind = 21
+	bpfNstKindNST_NET_BY_PID        bpfNstKind = 22
+	bpfNstKindNST_NSID              bpfNstKind = 23
+	bpfNstKindNST_SYSCTL            bpfNstKind = 24
+	bpfNstKindNST_WDEV_UNREGISTER   bpfNstKind = 25
 	bpfNstKindNST_OPS_INIT          bpfNstKind = 32
 	bpfNstKindNST_DELIVER_SKB       bpfNstKind = 33
 	bpfNstKindNST_NETNS_PUT         bpfNstKind = 34

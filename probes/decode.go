@@ -50,6 +50,15 @@ func (d *decoder) lifecycle(record []byte) (*event.Event, bool) {
 		WiphyName: d.names.string(r.WiphyName[:]), LinkKind: d.names.string(r.LinkKind[:]),
 		RxPackets: r.RxPackets, RxBytes: r.RxBytes,
 		Ops: r.Ops, Fn: r.Fn, Count: r.Count,
+		UserNS: r.UserNs, Arg: r.Arg, Stage: event.Stage(r.Stage), TargetPID: r.TargetPid,
+		Nsid: r.Nsid, Wdev: r.Wdev,
+	}
+	// Two strings have no place of their own in the record.
+	switch e := &d.event; kind {
+	case event.KindWiphyRegister:
+		e.Driver, e.NewName = e.NewName, ""
+	case event.KindSysctl:
+		e.Path, e.WiphyName = e.WiphyName, ""
 	}
 	return &d.event, true
 }
