@@ -91,7 +91,7 @@ func newTestSession(t *testing.T, o Options, script string) (s *session, f *fake
 			t.Fatal(err)
 		}
 	}
-	if err := s.create(); err != nil {
+	if err := errors.Join(s.openDestination(), s.create()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.free)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 
 // Options say what to record and for how long.
 type Options struct {
-	// Output is the trace file's path.
+	// Output is the trace file's path, or Stdout.
 	Output string
 	// Duration ends the recording; 0 for no end of its own.
 	Duration time.Duration
@@ -37,6 +38,10 @@ type Options struct {
 	// Warn is told what went wrong without ending the recording; may be nil.
 	Warn func(error)
 }
+
+// Stdout is the Output that isn't a file. What the command writes to its standard
+// output then goes to standard error, as with perf record.
+const Stdout = "-"
 
 // Progress is how far a recording is.
 type Progress struct {
@@ -97,13 +102,14 @@ type source interface {
 // session is a running recording. Its methods run in one goroutine, but for
 // end and named.
 type session struct {
-	options Options
-	probes  source
-	writer  *trace.Writer
-	watcher *snapshot.Watcher
-	names   nameQueue
-	command *command
-	result  Result
+	options     Options
+	destination *trace.Destination
+	probes      source
+	writer      *trace.Writer
+	watcher     *snapshot.Watcher
+	names       nameQueue
+	command     *command
+	result      Result
 
 	// grace is how long the command may take to end by itself after an
 	// interrupt.
@@ -120,12 +126,21 @@ func newSession(o Options) *session {
 	return &session{options: o, grace: graceInterrupt, stop: make(chan string, 8)}
 }
 
-// prepare brings the recording to the point from which nothing escapes it.
+// prepare brings the recording to the point from which nothing escapes it. What
+// can fail at once does so first: attaching takes seconds.
 func (s *session) prepare() (err error) {
+	defer func() {
+		if err != nil {
+			s.free()
+		}
+	}()
 	if len(s.options.Command) > 0 {
 		if s.command, err = newCommand(s.options.Command); err != nil {
 			return err
 		}
+	}
+	if err := s.openDestination(); err != nil {
+		return err
 	}
 	if s.options.LoadModules {
 		if err := loadModules("cfg80211", "mac80211"); err != nil {
@@ -140,9 +155,18 @@ func (s *session) prepare() (err error) {
 	for _, p := range set.Problems() {
 		s.warn(fmt.Errorf("%s; %s", p.What, p.Remedy))
 	}
-	if err = s.create(); err != nil {
-		s.free()
+	return s.create()
+}
+
+func (s *session) openDestination() (err error) {
+	if s.options.Output == Stdout {
+		if s.command != nil {
+			s.command.cmd.Stdout = os.Stderr
+		}
+		s.destination, err = trace.PrepareStdout()
+		return err
 	}
+	s.destination, err = trace.Prepare(s.options.Output)
 	return err
 }
 
@@ -161,7 +185,7 @@ func (s *session) create() error {
 	if err != nil {
 		return err
 	}
-	if s.writer, err = trace.Create(s.options.Output, recording); err != nil {
+	if s.writer, err = s.destination.Begin(recording); err != nil {
 		return err
 	}
 	return errors.Join(s.writer.Ledger(&ledger), s.writer.Flush())
@@ -174,9 +198,17 @@ func (s *session) free() {
 		}
 		s.watcher = nil
 	}
+	if s.destination != nil {
+		if err := s.destination.Close(); err != nil {
+			s.warn(err)
+		}
+	}
 	s.waking.Lock()
 	defer s.waking.Unlock()
 	s.closed = true
+	if s.probes == nil {
+		return
+	}
 	if err := s.probes.Close(); err != nil {
 		s.warn(err)
 	}

@@ -7,6 +7,8 @@ import (
 	"math"
 	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 const openNoFollow = syscall.O_NOFOLLOW
@@ -32,4 +34,23 @@ func fileSizeLimit() (int64, bool) {
 		return 0, false
 	}
 	return int64(l.Cur), true
+}
+
+// takesFiles finds out whether a file can be made in a directory: by making one
+// without a name, which leaves nothing behind however this process ends.
+func takesFiles(dir string) error {
+	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
+	if err == nil {
+		return unix.Close(fd)
+	}
+	// Not every file system can: the network's and FAT can't, overlayfs since 6.1.
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) || errors.Is(err, unix.EINVAL) {
+		err = unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS)
+	}
+	return err
+}
+
+// dup duplicates a descriptor to one above the standard ones.
+func dup(fd int) (int, error) {
+	return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
 }

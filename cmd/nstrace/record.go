@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -32,7 +33,8 @@ func newRecord() *cobra.Command {
 		Short: "Record what happens, until Ctrl-C or until COMMAND ends",
 		Long: `Record attaches to the running kernel and writes what happens to a trace file. It
 ends with Ctrl-C, SIGTERM, --duration, or COMMAND, and then exits with COMMAND's
-status. It needs root. An existing trace file becomes FILE.old.
+status. It needs root. An existing trace file becomes FILE.old. With -o - the trace
+goes to standard output, and COMMAND's output to standard error.
 
 A radio's functions are in the modules cfg80211 and mac80211. They must be loaded
 before the recording begins to be seen: with --load-modules, record loads them.
@@ -45,7 +47,7 @@ before the recording begins to be seen: with --load-modules, record loads them.
 	}
 	var rings probes.Options
 	f := cmd.Flags()
-	f.StringVarP(&o.Output, "output", "o", defaultFile, "write the trace to `FILE`")
+	f.StringVarP(&o.Output, "output", "o", defaultFile, "write the trace to `FILE`, - being standard output")
 	f.DurationVar(&o.Duration, "duration", 0, "end after this long (10s, 5m); 0 is no limit")
 	delivery := flagChoice(cmd, "delivery", "packets that Wi-Fi delivers: count (in the kernel), packets (also record each), off",
 		string(probes.DeliveryCount), string(probes.DeliveryPackets), string(probes.DeliveryOff))
@@ -61,6 +63,9 @@ before the recording begins to be seen: with --load-modules, record loads them.
 		}
 		if o.Duration < 0 {
 			return usageError{fmt.Errorf("--duration %s: must not be negative", o.Duration)}
+		}
+		if o.Output == record.Stdout && isTerminal(os.Stdout) {
+			return usageError{errors.New("-o -: a trace isn't for a terminal: send it to a file or a pipe")}
 		}
 		o.Command = args
 		rings.Mode, rings.Delivery = probes.Mode(attach.value), probes.Delivery(delivery.value)
@@ -124,8 +129,12 @@ func interruptible() (context.Context, func()) {
 
 // summarise says on standard error what was recorded and what is missing.
 func summarise(w io.Writer, o *record.Options, r *record.Result) {
-	fmt.Fprintf(w, "nstrace: recorded %d events and %d delivered packets into %q (%s)\n",
-		r.Events, r.Packets, o.Output, size(r.Bytes))
+	into := strconv.Quote(o.Output)
+	if o.Output == record.Stdout {
+		into = "standard output"
+	}
+	fmt.Fprintf(w, "nstrace: recorded %d events and %d delivered packets into %s (%s)\n",
+		r.Events, r.Packets, into, size(r.Bytes))
 	// One line for each module: the first probe's reason is the
 	// others', but for its function.
 	absent, reasons := map[string][]string{}, map[string]string{}
