@@ -33,6 +33,8 @@ enum nst_kind {
 	NST_NSID = 23,
 	NST_SYSCTL = 24,
 	NST_WDEV_UNREGISTER = 25,
+	NST_RTNETLINK = 26,
+	NST_WDEV_REGISTER = 27,
 
 	/* Probes that send no lifecycle record, but are counted like the others. */
 	NST_OPS_INIT = 32,
@@ -54,9 +56,10 @@ enum nst_flag {
 	NST_RX = 1,	    /* rx_packets and rx_bytes were read */
 	NST_NO_ENTRY = 2,   /* an exit without its entry */
 	NST_CAN_SWITCH = 4, /* the wiphy may change namespaces */
+	NST_NET_ADMIN = 8,  /* the task has CAP_NET_ADMIN in user_ns */
 };
 
-/* How far an nl80211 request came. */
+/* How far a request came. */
 enum nst_stage {
 	NST_STAGE_REFUSED = 1,
 	NST_STAGE_PRE_DOIT = 2,
@@ -108,6 +111,8 @@ struct nst_event {
 	__u32 target_pid;
 	__s32 nsid;
 	__u32 stage;
+	__u32 caller_user_ns;
+	__u32 wdev_id;
 	__u32 pad;
 	char comm[16];
 	char link_kind[16];

@@ -81,15 +81,21 @@ const (
 	// subsystem asks to (un)register and begins to wait for pernet_ops_rwsem.
 	// Arg is the kind it asks for, KindRegisterPernet or KindUnregisterPernet.
 	KindPernetRequest
-	// KindNL80211 is a request over nl80211 that may create, delete, rename or
-	// move something, exit. Arg is the command (enum nl80211_commands), Ret the
-	// errno, Stage how far it came. Of its attributes: WiphyIndex (-1 without
-	// one), Ifindex, Name (NL80211_ATTR_IFNAME), WiphyName, Iftype, and TargetPID
-	// for one that names a namespace by a process in it. Caller is where it came
-	// from. What it caused was done by the same thread between Start and Time.
+	// KindNL80211 is a request over nl80211 that may create, delete, rename, retype
+	// or move something, exit. Arg is the command (enum nl80211_commands), Ret the
+	// errno, Stage how far it came. Caller is the namespace of the task that asks,
+	// Net that of its socket, where the kernel looks up what the request names;
+	// UserNS, CallerUserNS and FlagNetAdmin say whether the task may. Of its
+	// attributes: WiphyIndex (-1 without one), Ifindex, WdevID, Name
+	// (NL80211_ATTR_IFNAME), WiphyName (the new one), Iftype; and for a move either
+	// TargetPID or Net2, the namespace of a file descriptor. Wiphy is the radio
+	// that was found, 0 if none was. What it caused was done by the same thread
+	// between Start and Time.
 	KindNL80211
 	// KindNetByPID is get_net_ns_by_pid, exit: TargetPID, as the calling task's
-	// pid namespace counts, means Net; or nobody, and then Ret is ESRCH.
+	// pid namespace counts, means Net; or nobody, and then Ret is ESRCH. Arg is
+	// that process's number in the initial pid namespace (0 if unknown) and
+	// NewName its comm.
 	KindNetByPID
 	// KindNsid is a namespace number: from now on Net knows Net2 by Nsid. An
 	// unknown Net2 with an errno in Ret is a refused request; Arg is 1 for one
@@ -100,9 +106,19 @@ const (
 	// value it has, NewName the one written, both cut to 63 bytes. Net is
 	// the writer's namespace.
 	KindSysctl
-	// KindWdevUnregister is (_)cfg80211_unregister_wdev, an instant: Wdev, with
-	// or without a netdev, leaves Wiphy for good.
+	// KindWdevUnregister is cfg80211_unregister_wdev, an instant: Wdev, which has
+	// no netdev, leaves Wiphy for good. Net is where Wiphy is.
 	KindWdevUnregister
+	// KindRTNetlink is a request over rtnetlink that creates, deletes, renames or
+	// moves a netdev, exit. Arg is the message's type (RTM_NEWLINK, RTM_DELLINK,
+	// RTM_SETLINK), LinkKind IFLA_INFO_KIND. Net is the namespace of the socket,
+	// where Ifindex (0 without one) is looked up, Name is IFLA_IFNAME: the new name,
+	// or without an Ifindex that of the netdev it is about. The rest is as with
+	// KindNL80211, but for Stage; Nsid is IFLA_TARGET_NETNSID (-1 without one).
+	KindRTNetlink
+	// KindWdevRegister is cfg80211_register_wdev, exit: Wdev, which has no netdev,
+	// joins Wiphy and gets its WdevID. Net is where Wiphy is.
+	KindWdevRegister
 
 	// KindCount is one more than the last kind.
 	KindCount
@@ -135,6 +151,8 @@ var kindNames = [KindCount]string{
 	KindNsid:             "peernet2id_alloc",
 	KindSysctl:           "sysctl",
 	KindWdevUnregister:   "cfg80211_unregister_wdev",
+	KindRTNetlink:        "rtnetlink_rcv_msg",
+	KindWdevRegister:     "cfg80211_register_wdev",
 }
 
 // String returns the name of the probe that sends events of this kind.
@@ -173,9 +191,12 @@ const (
 	// FlagCanSwitch says that a wiphy's driver allows it to change namespaces
 	// (WIPHY_FLAG_NETNS_OK); meaningful where Driver was read.
 	FlagCanSwitch
+	// FlagNetAdmin says that the task of a request has CAP_NET_ADMIN in UserNS,
+	// by the rules of cap_capable; security modules may see it otherwise.
+	FlagNetAdmin
 )
 
-// Stage says how far an nl80211 request came.
+// Stage says how far a request over nl80211 came.
 type Stage uint8
 
 // The stages. The numbers are part of the trace file.
@@ -268,8 +289,9 @@ type Event struct {
 	// Count is how many namespaces were visited.
 	Count uint64
 
-	// UserNS is the inum of a user namespace, 0 if unknown.
-	UserNS uint32
+	// UserNS is the inum of a user namespace, 0 if unknown: of a request the one
+	// that owns Net. CallerUserNS is that of the task's credentials.
+	UserNS, CallerUserNS uint32
 	// Arg, Stage and TargetPID are a request's: see the kinds.
 	Arg       uint64
 	Stage     Stage
@@ -278,6 +300,9 @@ type Event struct {
 	Nsid int32
 	// Wdev is the address of a struct wireless_dev. Reused.
 	Wdev uint64
+	// WdevID is wireless_dev.identifier, the low half of NL80211_ATTR_WDEV: its
+	// number within the wiphy, never repeated there; 0 if unknown.
+	WdevID uint32
 	// Driver is the name of a wiphy's driver (wiphy.dev.parent->driver->name).
 	Driver string
 	// Path is that of a sysctl, below /proc/sys.

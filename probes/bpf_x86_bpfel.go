@@ -102,30 +102,32 @@ type bpfNstEvent struct {
 		Inum   uint32
 		Pad    uint32
 	}
-	Dev        uint64
-	Wiphy      uint64
-	WiphyIndex int32
-	Ifindex    int32
-	NewIfindex int32
-	Iftype     uint32
-	RxPackets  uint64
-	RxBytes    uint64
-	Ops        uint64
-	Fn         uint64
-	Count      uint64
-	Arg        uint64
-	Wdev       uint64
-	DevType    uint32
-	UserNs     uint32
-	TargetPid  uint32
-	Nsid       int32
-	Stage      uint32
-	Pad        uint32
-	Comm       [16]int8
-	LinkKind   [16]int8
-	Name       [64]int8
-	NewName    [64]int8
-	WiphyName  [64]int8
+	Dev          uint64
+	Wiphy        uint64
+	WiphyIndex   int32
+	Ifindex      int32
+	NewIfindex   int32
+	Iftype       uint32
+	RxPackets    uint64
+	RxBytes      uint64
+	Ops          uint64
+	Fn           uint64
+	Count        uint64
+	Arg          uint64
+	Wdev         uint64
+	DevType      uint32
+	UserNs       uint32
+	TargetPid    uint32
+	Nsid         int32
+	Stage        uint32
+	CallerUserNs uint32
+	WdevId       uint32
+	Pad          uint32
+	Comm         [16]int8
+	LinkKind     [16]int8
+	Name         [64]int8
+	NewName      [64]int8
+	WiphyName    [64]int8
 }
 
 type bpfNstFlag uint32
@@ -134,6 +136,7 @@ const (
 	bpfNstFlagNST_RX         bpfNstFlag = 1
 	bpfNstFlagNST_NO_ENTRY   bpfNstFlag = 2
 	bpfNstFlagNST_CAN_SWITCH bpfNstFlag = 4
+	bpfNstFlagNST_NET_ADMIN  bpfNstFlag = 8
 )
 
 type bpfNstFlow struct {
@@ -175,6 +178,8 @@ const (
 	bpfNstKindNST_NSID              bpfNstKind = 23
 	bpfNstKindNST_SYSCTL            bpfNstKind = 24
 	bpfNstKindNST_WDEV_UNREGISTER   bpfNstKind = 25
+	bpfNstKindNST_RTNETLINK         bpfNstKind = 26
+	bpfNstKindNST_WDEV_REGISTER     bpfNstKind = 27
 	bpfNstKindNST_OPS_INIT          bpfNstKind = 32
 	bpfNstKindNST_DELIVER_SKB       bpfNstKind = 33
 	bpfNstKindNST_NETNS_PUT         bpfNstKind = 34

@@ -50,8 +50,8 @@ func (d *decoder) lifecycle(record []byte) (*event.Event, bool) {
 		WiphyName: d.names.string(r.WiphyName[:]), LinkKind: d.names.string(r.LinkKind[:]),
 		RxPackets: r.RxPackets, RxBytes: r.RxBytes,
 		Ops: r.Ops, Fn: r.Fn, Count: r.Count,
-		UserNS: r.UserNs, Arg: r.Arg, Stage: event.Stage(r.Stage), TargetPID: r.TargetPid,
-		Nsid: r.Nsid, Wdev: r.Wdev,
+		UserNS: r.UserNs, CallerUserNS: r.CallerUserNs, Arg: r.Arg, Stage: event.Stage(r.Stage), TargetPID: r.TargetPid,
+		Nsid: r.Nsid, Wdev: r.Wdev, WdevID: r.WdevId,
 	}
 	// Two strings have no place of their own in the record.
 	switch e := &d.event; kind {

@@ -144,7 +144,7 @@ func TestDecodeEveryField(t *testing.T) {
 			}
 			return e
 		}
-		rename := map[string]string{"Cpu": "CPU", "Pid": "PID", "Tid": "TID", "UserNs": "UserNS", "TargetPid": "TargetPID"}
+		rename := map[string]string{"Cpu": "CPU", "Pid": "PID", "Tid": "TID", "UserNs": "UserNS", "TargetPid": "TargetPID", "CallerUserNs": "CallerUserNS", "WdevId": "WdevID"}
 		everyField(t, bpfNstEvent{Kind: 1}, decode, rename, "Driver", "Path")
 		r := bpfNstEvent{Kind: uint16(bpfNstKindNST_WIPHY_REGISTER), NewName: [64]int8{'a'}, WiphyName: [64]int8{'b'}}
 		if e := decode(&r); e.Driver != "a" || e.NewName != "" || e.WiphyName != "b" || e.Path != "" {
@@ -305,11 +305,12 @@ func TestNumbers(t *testing.T) {
 			"NST_COPY_NET": int(event.KindCopyNet), "NST_PERNET_REQUEST": int(event.KindPernetRequest),
 			"NST_NL80211": int(event.KindNL80211), "NST_NET_BY_PID": int(event.KindNetByPID), "NST_NSID": int(event.KindNsid),
 			"NST_SYSCTL": int(event.KindSysctl), "NST_WDEV_UNREGISTER": int(event.KindWdevUnregister),
+			"NST_RTNETLINK": int(event.KindRTNetlink), "NST_WDEV_REGISTER": int(event.KindWdevRegister),
 		}},
 		{"nst_phase", map[string]int{
 			"NST_INSTANT": int(event.PhaseInstant), "NST_ENTER": int(event.PhaseEnter), "NST_EXIT": int(event.PhaseExit),
 		}},
-		{"nst_flag", map[string]int{"NST_RX": int(event.FlagRx), "NST_NO_ENTRY": int(event.FlagNoEntry), "NST_CAN_SWITCH": int(event.FlagCanSwitch)}},
+		{"nst_flag", map[string]int{"NST_RX": int(event.FlagRx), "NST_NO_ENTRY": int(event.FlagNoEntry), "NST_CAN_SWITCH": int(event.FlagCanSwitch), "NST_NET_ADMIN": int(event.FlagNetAdmin)}},
 		{"nst_path", map[string]int{
 			"NST_PATH_DELIVER_SKB": int(event.PathDeliverSKB), "NST_PATH_RX_8023": int(event.PathRx8023), "NST_PATH_STACK": int(event.PathStack),
 		}},
