@@ -24,6 +24,7 @@ type Analyzer struct {
 	closing        *event.Snapshot
 	rows           map[rowKey]*row
 	rowOrder       []*row
+	folds          folds
 	odd            uint64 // events that name nothing they could be about
 	finished       bool
 }
@@ -44,7 +45,16 @@ func New() *Analyzer {
 		names:   make(map[string]*heldName),
 		symbols: make(map[uint64][]event.Symbol),
 		rows:    make(map[rowKey]*row),
+		folds:   folds{keep: DefaultKeep, byComm: make(map[string]*Fold)},
 	}
+}
+
+// Keep sets how many ended namespaces and netdevs are kept whole at least,
+// instead of DefaultKeep; 0 keeps all. Those that wanted, if not nil, reports
+// true for are kept anyway: it is asked after a namespace's end, when its names,
+// labels and tasks are known. To be called before anything is handled.
+func (a *Analyzer) Keep(n int, wanted func(*Netns) bool) {
+	a.folds.keep, a.folds.wanted = n, wanted
 }
 
 // HandleRecording takes the recording's head.
@@ -78,6 +88,7 @@ func (a *Analyzer) tick(t uint64) {
 func (a *Analyzer) HandleEvent(e *event.Event) {
 	a.m.Events++
 	a.tick(e.Time)
+	a.fold()
 	a.lastEvent = e.Time
 	a.strayCalls(e)
 	if caller := a.netns(e.Caller, e.Time); caller != nil {
@@ -218,6 +229,7 @@ func (a *Analyzer) Model() *Model {
 	}
 	a.applyClosing()
 	a.gather()
+	a.finishFolds()
 	a.finishPernet()
 	a.finishDelivery()
 	a.countLost()

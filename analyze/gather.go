@@ -66,7 +66,7 @@ func (a *Analyzer) gatherNamespaces() {
 	})
 	taken := make(map[string]int)
 	for i, n := range a.m.Namespaces {
-		n.ID = "ns" + strconv.Itoa(i+1)
+		n.ID = "ns" + strconv.Itoa(i+1+n.folded)
 		if n.Birth != nil {
 			n.Birth.Caller = n.Birth.Caller.canon()
 		}

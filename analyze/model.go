@@ -34,10 +34,12 @@ type Model struct {
 	// Wiphys are in order of their index.
 	Wiphys []*Wiphy
 	// Moves are in order of the time they were asked for.
-	Moves    []*Move
-	Pernet   []*Pernet
-	Vifs     []*Vif
-	Renames  []*Rename
+	Moves   []*Move
+	Pernet  []*Pernet
+	Vifs    []*Vif
+	Renames []*Rename
+	// Folds count the ordinary lives that are in none of these lists.
+	Folds    []Fold
 	Delivery []*Delivery
 
 	// Verdict is what the recording may have missed, worst first.
@@ -97,6 +99,7 @@ type Netns struct {
 	InClosing  bool           // the closing snapshot has it
 	label      string
 	firstSeen  uint64
+	folded     int // lives before it that were folded
 	inSetup    bool
 	setupTID   uint32
 	into       *Netns

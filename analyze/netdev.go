@@ -69,6 +69,7 @@ func (a *Analyzer) endDevice(d *Device, t uint64, unseen bool) {
 		s.EndInferred = unseen
 	}
 	d.Ended = t
+	a.foldDevice(d)
 }
 
 // rename notes what d is called now.

@@ -48,7 +48,7 @@ func (n *Netns) canon() *Netns {
 }
 
 func (a *Analyzer) newNetns(t uint64) *Netns {
-	n := &Netns{Origin: Inferred, firstSeen: t}
+	n := &Netns{Origin: Inferred, firstSeen: t, folded: a.folds.total}
 	a.nets.all = append(a.nets.all, n)
 	return n
 }
@@ -65,14 +65,23 @@ func (a *Analyzer) learn(n *Netns, r event.NetRef) {
 	}
 	if n.Inum == 0 && r.Inum != 0 {
 		n.Inum = r.Inum
-		for _, o := range a.nets.byInum[r.Inum] {
+		lives := a.nets.byInum[r.Inum]
+		for i := len(lives) - 1; i >= 0; i-- {
+			o := lives[i].canon()
+			if o.Ended != 0 {
+				break // so have all before it, by this very rule
+			}
 			// A namespace keeps its inum until after its last put, so whoever
 			// had this one and was never seen to be put is gone.
-			if o = o.canon(); o != n && o.Alive() && n.Ended == 0 {
+			if o != n && o.Alive() && n.Ended == 0 {
 				a.endUnseen(o, a.now)
 			}
 		}
-		a.nets.byInum[r.Inum] = append(a.nets.byInum[r.Inum], n)
+		lives = append(lives, n)
+		for i := len(lives) - 1; i > 0 && n.Ended != 0 && lives[i-1].canon().Ended == 0; i-- {
+			lives[i-1], lives[i] = lives[i], lives[i-1] // the living stay last
+		}
+		a.nets.byInum[r.Inum] = lives
 	}
 }
 
@@ -206,7 +215,7 @@ func (a *Analyzer) merge(dst, src *Netns) {
 		dst.Ended, dst.EndInferred = src.Ended, src.EndInferred
 	}
 	dst.Initial = dst.Initial || src.Initial
-	dst.firstSeen = min(dst.firstSeen, src.firstSeen)
+	dst.firstSeen, dst.folded = min(dst.firstSeen, src.firstSeen), min(dst.folded, src.folded)
 	for i, d := range src.devs {
 		if dst.devs[i] == nil {
 			dst.own(i, d)
@@ -338,6 +347,7 @@ func (a *Analyzer) freeNet(e *event.Event) {
 // endNetns ends a life, and the stays of whatever wasn't seen to leave.
 func (a *Analyzer) endNetns(n *Netns, t uint64) {
 	n.Ended, n.inSetup = t, false
+	a.foldNetns(n)
 	for _, d := range n.devs {
 		a.endDevice(d, t, true)
 	}

@@ -24,6 +24,8 @@ type Options struct {
 	// Since and Until are the boot times (nanoseconds) between which events are
 	// listed, 0 for no limit. See [ParseTime].
 	Since, Until uint64
+	// All lists every namespace in the text, however ordinary.
+	All bool
 }
 
 // Format is a report's form.

@@ -20,18 +20,20 @@ const Schema = "nstrace.report/1"
 // what isn't known.
 type (
 	jsonReport struct {
-		Schema     string          `json:"schema"`
-		Selection  jsonSelection   `json:"selection"`
-		Recording  jsonRecording   `json:"recording"`
-		Namespaces []jsonNetns     `json:"namespaces"`
-		Wiphys     []jsonWiphy     `json:"wiphys"`
-		Moves      []jsonMove      `json:"moves"`
-		Vifs       []jsonVif       `json:"vifs"`
-		Renames    []jsonRename    `json:"renames"`
-		Pernet     []jsonPernet    `json:"pernet"`
-		Findings   []jsonFinding   `json:"findings"`
-		Audit      jsonAudit       `json:"audit"`
-		Verdict    []jsonStatement `json:"verdict"`
+		Schema     string        `json:"schema"`
+		Selection  jsonSelection `json:"selection"`
+		Recording  jsonRecording `json:"recording"`
+		Namespaces []jsonNetns   `json:"namespaces"`
+		// Folded counts lives that are in none of the lists: see --all.
+		Folded   []jsonFold      `json:"folded"`
+		Wiphys   []jsonWiphy     `json:"wiphys"`
+		Moves    []jsonMove      `json:"moves"`
+		Vifs     []jsonVif       `json:"vifs"`
+		Renames  []jsonRename    `json:"renames"`
+		Pernet   []jsonPernet    `json:"pernet"`
+		Findings []jsonFinding   `json:"findings"`
+		Audit    jsonAudit       `json:"audit"`
+		Verdict  []jsonStatement `json:"verdict"`
 	}
 	// jsonSelection is what the report was restricted to: null and [] are no
 	// restriction.
@@ -265,6 +267,7 @@ func JSON(w io.Writer, m *analyze.Model, o Options) error {
 		Selection:  j.selection(),
 		Recording:  j.recording(),
 		Namespaces: each(m.Namespaces, j.netns),
+		Folded:     each(m.Folds, j.fold),
 		Wiphys:     each(m.Wiphys, j.wiphy),
 		Moves:      each(m.Moves, j.move),
 		Vifs:       each(m.Vifs, j.vif),

@@ -97,6 +97,29 @@ func Select(m *analyze.Model, selector string) ([]*analyze.Netns, error) {
 	return s.word(selector)
 }
 
+// Wanted returns what [analyze.Analyzer.Keep] needs so that the namespaces that
+// selectors mean by an inum, a cookie, a PID or a path are in the model however
+// ordinary they are, nil for no selectors. complete is false if there are others,
+// which only a model of everything can answer: a word may be a name, an id, or a
+// device that is no radio's.
+func Wanted(selectors []string) (wanted func(*analyze.Netns) bool, complete bool) {
+	if len(selectors) == 0 {
+		return nil, true
+	}
+	for _, s := range selectors {
+		if _, err := strconv.ParseUint(s, 10, 32); err != nil && s != "init" && !strings.ContainsAny(s, ":/") {
+			return nil, false
+		}
+	}
+	return func(n *analyze.Netns) bool {
+		one := &analyze.Model{Namespaces: []*analyze.Netns{n}}
+		return slices.ContainsFunc(selectors, func(s string) bool {
+			found, _ := Select(one, s)
+			return len(found) != 0
+		})
+	}, true
+}
+
 type selection struct {
 	m    *analyze.Model
 	text string

@@ -17,12 +17,17 @@ type writer struct {
 	m        *analyze.Model
 	o        Options
 	arrivals map[arrival]*analyze.Move
+	// hidden are the namespaces that aren't listed, folds what became of them
+	// and of those that aren't in the model.
+	hidden map[*analyze.Netns]bool
+	folds  map[string]*analyze.Fold
 }
 
 // Text writes the report of m to w for a person to read. With namespaces chosen
 // it tells their lives one by one, else the whole story.
 func Text(w io.Writer, m *analyze.Model, o Options) error {
 	t := &writer{m: m, o: o}
+	t.hide()
 	t.head()
 	t.verdict()
 	t.findings()

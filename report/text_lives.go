@@ -87,6 +87,9 @@ func (t *writer) namespaces() {
 	tab := newTable("id", "name", "inum", "born", "died")
 	hidden := 0
 	for _, n := range t.m.Namespaces {
+		if t.hidden[n] {
+			continue
+		}
 		if !t.o.during(birthAt(n), n.Ended) {
 			hidden++
 			continue
@@ -101,6 +104,7 @@ func (t *writer) namespaces() {
 	if hidden != 0 {
 		t.line("  (%d outside the time asked for)", hidden)
 	}
+	t.foldLines()
 }
 
 func birthAt(n *analyze.Netns) uint64 {
@@ -196,7 +200,7 @@ func (t *writer) interfaces() {
 	rows, hidden := 0, 0
 	for _, d := range t.m.Devices {
 		for i, s := range d.Stays {
-			if !t.o.during(s.From, s.Until) {
+			if !t.o.during(s.From, s.Until) || t.hiddenDevice(d) {
 				continue
 			}
 			if boring(d, s) && len(d.Stays) == 1 && len(s.Names) < 2 {

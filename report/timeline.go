@@ -265,7 +265,7 @@ func renamed(m *analyze.Move) string {
 
 func (t *writer) timeline() {
 	t.section("TIMELINE")
-	t.writeItems(func(item) bool { return true })
+	t.writeItems(func(x item) bool { return !t.allHidden(x.about) })
 }
 
 // writeItems lists what passes the options and keep.

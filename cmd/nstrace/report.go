@@ -20,6 +20,7 @@ import (
 func newReport() *cobra.Command {
 	var selectors []string
 	var since, until string
+	var all bool
 	cmd := &cobra.Command{
 		Use:   "report [FILE]",
 		Short: "Tell what a recording saw",
@@ -40,6 +41,10 @@ any machine will do.
 --since and --until take the time since the recording began (1.5s) or of day
 (2026-01-31T12:00:00Z).
 
+Of namespaces that came and went with nothing remarkable about them, the text
+lists the latest 50 and counts the others by who made them; of very many, the
+report knows no more than that. --all keeps and lists all.
+
   nstrace report
   nstrace report --ns sta old.nst
   nstrace report --format json | jq '.moves[] | select(.errno != 0)'`,
@@ -49,9 +54,15 @@ any machine will do.
 	cmd.Flags().StringArrayVar(&selectors, "ns", nil, "tell of this namespace only (may be repeated)")
 	cmd.Flags().StringVar(&since, "since", "", "list events from this `TIME` on")
 	cmd.Flags().StringVar(&until, "until", "", "list events up to this `TIME`")
+	cmd.Flags().BoolVar(&all, "all", false, "list every namespace that came and went, however many and ordinary")
 	format := flagChoice(cmd, "format", "text or json", string(report.FormatText), string(report.FormatJSON))
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
-		model, err := readModel(fileArgument(args))
+		keep := analyze.DefaultKeep
+		wanted, complete := report.Wanted(selectors)
+		if all || !complete {
+			keep = 0
+		}
+		model, err := readModel(fileArgument(args), keep, wanted)
 		if err != nil {
 			return err
 		}
@@ -59,6 +70,7 @@ any machine will do.
 		if err != nil {
 			return err
 		}
+		o.All = all
 		out := bufio.NewWriter(os.Stdout)
 		if err := report.Write(out, model, report.Format(format.value), o); err != nil {
 			return fmt.Errorf("write the report: %w", err)
@@ -78,7 +90,8 @@ func fileArgument(args []string) string {
 	return args[0]
 }
 
-func readModel(path string) (*analyze.Model, error) {
+// readModel analyzes a file; keep and wanted are for [analyze.Analyzer.Keep].
+func readModel(path string, keep int, wanted func(*analyze.Netns) bool) (*analyze.Model, error) {
 	r, err := trace.Open(path)
 	if path == defaultFile && errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: name a trace file, or make one with 'sudo nstrace record'", err)
@@ -88,6 +101,7 @@ func readModel(path string) (*analyze.Model, error) {
 	}
 	defer r.Close()
 	a := analyze.New()
+	a.Keep(keep, wanted)
 	if err := r.Replay(a, trace.ReplayOptions{}); err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}

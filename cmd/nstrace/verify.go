@@ -41,7 +41,7 @@ func verify(path string) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
-	model, err := readModel(path)
+	model, err := readModel(path, analyze.DefaultKeep, nil)
 	if err != nil {
 		return err
 	}
