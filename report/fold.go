@@ -42,6 +42,7 @@ func (t *writer) hide() {
 		}
 		f.Add(n)
 	}
+	t.hideDevices()
 }
 
 // notable reports whether something other than its own life makes a namespace
@@ -67,13 +68,32 @@ func (t *writer) allHidden(about []*analyze.Netns) bool {
 	return some
 }
 
-// hiddenDevice reports whether a netdev came and went with hidden namespaces.
-func (t *writer) hiddenDevice(d *analyze.Device) bool {
-	var about []*analyze.Netns
-	for _, s := range d.Stays {
-		about = append(about, s.Netns)
+// hideDevices chooses the netdevs that aren't listed: the ordinary ones that were
+// only in hidden namespaces, and the oldest of those that were only in the
+// initial one, like the outer ends of containers' veths.
+func (t *writer) hideDevices() {
+	t.hiddenDevices = make(map[*analyze.Device]bool)
+	var outer []*analyze.Device
+	for _, d := range t.m.Devices {
+		if !d.Ordinary() {
+			continue
+		}
+		initial, all := true, true
+		for _, s := range d.Stays {
+			initial = initial && s.Netns.Initial
+			all = all && (s.Netns.Initial || t.hidden[s.Netns])
+		}
+		switch {
+		case initial:
+			outer = append(outer, d)
+		case all:
+			t.hiddenDevices[d] = true
+		}
 	}
-	return t.allHidden(about)
+	slices.SortStableFunc(outer, func(x, y *analyze.Device) int { return cmp.Compare(x.Ended, y.Ended) })
+	for _, d := range outer[:max(0, len(outer)-maxOrdinary)] {
+		t.hiddenDevices[d] = true
+	}
 }
 
 // foldLines say how many namespaces came and went that aren't listed.

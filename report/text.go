@@ -17,10 +17,11 @@ type writer struct {
 	m        *analyze.Model
 	o        Options
 	arrivals map[arrival]*analyze.Move
-	// hidden are the namespaces that aren't listed, folds what became of them
+	// hidden are the namespaces and netdevs that aren't listed, folds what became of them
 	// and of those that aren't in the model.
-	hidden map[*analyze.Netns]bool
-	folds  map[string]*analyze.Fold
+	hidden        map[*analyze.Netns]bool
+	hiddenDevices map[*analyze.Device]bool
+	folds         map[string]*analyze.Fold
 }
 
 // Text writes the report of m to w for a person to read. With namespaces chosen
@@ -172,6 +173,9 @@ func mark(s analyze.Severity) string {
 	return fmt.Sprintf("  %-8s  ", s)
 }
 
+// maxAlike is how many findings by one rule the text lists.
+const maxAlike = 20
+
 // findings tells what the user will want to know. What concerns the recording
 // itself has been said in the verdict.
 func (t *writer) findings() {
@@ -190,12 +194,23 @@ func (t *writer) findings() {
 		return
 	}
 	t.section("FINDINGS")
+	more := make(map[string]int)
+	said = make(map[string]bool)
 	for _, f := range list {
+		if more[f.Rule]++; more[f.Rule] > maxAlike && !t.o.All && len(t.o.Netns) == 0 {
+			continue
+		}
 		first := fmt.Sprintf("%s%11s  ", mark(f.Severity), t.at(f.At, ""))
 		indent := strings.Repeat(" ", len(first))
 		wrap(&t.Builder, first, indent, f.Text)
 		if f.Advice != "" {
 			t.line("%s$ %s", indent, f.Advice) // never broken: it is there to be typed
+		}
+	}
+	for _, f := range list {
+		if n := more[f.Rule] - maxAlike; n > 0 && !said[f.Rule] && !t.o.All && len(t.o.Netns) == 0 {
+			said[f.Rule] = true
+			wrap(&t.Builder, mark(f.Severity), "            ", fmt.Sprintf("%d more times: %s (--all lists them).", n, analyze.Rules[f.Rule]))
 		}
 	}
 }

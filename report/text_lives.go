@@ -200,7 +200,7 @@ func (t *writer) interfaces() {
 	rows, hidden := 0, 0
 	for _, d := range t.m.Devices {
 		for i, s := range d.Stays {
-			if !t.o.during(s.From, s.Until) || t.hiddenDevice(d) {
+			if !t.o.during(s.From, s.Until) || t.hiddenDevices[d] {
 				continue
 			}
 			if boring(d, s) && len(d.Stays) == 1 && len(s.Names) < 2 {

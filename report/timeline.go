@@ -31,10 +31,14 @@ func (t *writer) items() []item {
 		t.wiphyItems(w, add)
 	}
 	for _, d := range t.m.Devices {
-		t.deviceItems(d, add)
+		if !t.hiddenDevices[d] {
+			t.deviceItems(d, add)
+		}
 	}
 	for _, r := range t.m.Renames {
-		t.renameItem(r, add)
+		if !t.hiddenDevices[r.Device] {
+			t.renameItem(r, add)
+		}
 	}
 	for _, v := range t.m.Vifs {
 		t.vifItems(v, add)

@@ -50,6 +50,9 @@ func (s *Story) Tick() uint64 {
 	return s.T
 }
 
+// Sent is how many lifecycle events there were.
+func (s *Story) Sent() uint64 { return s.sent }
+
 // By says who does what comes.
 func (s *Story) By(pid uint32, comm string) *Story {
 	s.PID, s.Comm = pid, comm
