@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/*
- * What every program needs: the maps, sequence numbers, running calls and the
- * sending of a record.
- */
+/* What every program needs: the rings, sequence numbers and the sending of a record. */
 #ifndef NSTRACE_COMMON_H
 #define NSTRACE_COMMON_H
 
-#include "kernel.h"
-#include "record.h"
+#include "calls.h"
 
 /* Sizes are set by nstrace before loading; these are for lack of better. */
 struct {
@@ -26,20 +22,6 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } sequence SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, NST_KINDS);
-	__type(key, __u32);
-	__type(value, struct nst_probe_stats);
-} probe_stats SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, NST_DROPS);
-	__type(key, __u32);
-	__type(value, __u64);
-} drops SEC(".maps");
 
 /* How much may wait in a ring before its reader is woken: see wake_flags. */
 const volatile __u64 wake_bytes = 1 << 20;
@@ -96,41 +78,6 @@ static __always_inline __u64 next_seq(__u32 ring)
 }
 
 /*
- * Set while the recording runs. Attaching and detaching take their time, one
- * probe after the other; this lets all of them begin and end at once.
- */
-volatile __u32 recording;
-
-/* Count a call of a probed function; false if nobody wants to know. */
-static __always_inline bool hit(__u32 probe)
-{
-	struct nst_probe_stats *stats;
-
-	if (!recording)
-		return false;
-	stats = bpf_map_lookup_elem(&probe_stats, &probe);
-	if (stats)
-		__sync_fetch_and_add(&stats->hits, 1);
-	return true;
-}
-
-static __always_inline void count_lost(__u32 probe)
-{
-	struct nst_probe_stats *stats = bpf_map_lookup_elem(&probe_stats, &probe);
-
-	if (stats)
-		__sync_fetch_and_add(&stats->lost, 1);
-}
-
-static __always_inline void count_drop(__u32 what)
-{
-	__u64 *n = bpf_map_lookup_elem(&drops, &what);
-
-	if (n)
-		__sync_fetch_and_add(n, 1);
-}
-
-/*
  * The reader looks by itself some times a second, so records don't wake it,
  * except when they come so fast that the ring would fill meanwhile.
  */
@@ -160,70 +107,25 @@ static __always_inline void read_net(struct nst_net *to, struct net *net)
 	}
 }
 
-/* A running call of a probed function, remembered from its entry to its exit. */
-struct call_key {
-	__u32 tid;
-	__u32 kind;
-};
-struct call {
-	__u64 start;
-	struct nst_net net;
-	struct nst_net net2;
-	__u64 object; /* net_device, wiphy or pernet_operations */
-	__u64 arg;
-	__u64 count;
-	__s32 ifindex;
-	__u32 pad;
-	char name[64];
-};
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 8192);
-	__type(key, struct call_key);
-	__type(value, struct call);
-} calls SEC(".maps");
-
-static __always_inline struct call *running(__u32 kind)
-{
-	struct call_key key = {.tid = bpf_get_current_pid_tgid(), .kind = kind};
-
-	return bpf_map_lookup_elem(&calls, &key);
-}
-
-static __always_inline void call_begin(__u32 kind, struct call *call)
-{
-	struct call_key key = {.tid = bpf_get_current_pid_tgid(), .kind = kind};
-
-	call->start = bpf_ktime_get_boot_ns();
-	if (bpf_map_update_elem(&calls, &key, call, BPF_ANY))
-		count_drop(NST_DROP_CALLS);
-}
-
-static __always_inline void call_end(__u32 kind)
-{
-	struct call_key key = {.tid = bpf_get_current_pid_tgid(), .kind = kind};
-
-	bpf_map_delete_elem(&calls, &key);
-}
-
-/* Which of the calls that explain other events this thread is in. */
-static __always_inline __u32 within(void)
+/* Which of the calls that explain other events a call at frame is part of. */
+static __always_inline __u32 within(struct frame frame)
 {
 	__u32 mask = 0;
 
-	if (running(NST_CLEANUP_NET))
+	if (running(NST_CLEANUP_NET, frame))
 		mask |= 1 << NST_CLEANUP_NET;
-	if (running(NST_WIPHY_SWITCH))
+	if (running(NST_WIPHY_SWITCH, frame))
 		mask |= 1 << NST_WIPHY_SWITCH;
-	if (running(NST_SETUP_NET))
+	if (running(NST_SETUP_NET, frame))
 		mask |= 1 << NST_SETUP_NET;
-	if (running(NST_IF_ADD))
+	if (running(NST_IF_ADD, frame))
 		mask |= 1 << NST_IF_ADD;
 	return mask;
 }
 
 /* Begin a record; NULL if the ring is full, which is then counted. */
-static __always_inline struct nst_event *event_begin(__u32 kind, __u8 phase, struct call *call)
+static __always_inline struct nst_event *event_begin(__u32 kind, __u8 phase, struct frame frame,
+						     struct call *call)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct task_struct *task;
@@ -246,7 +148,7 @@ static __always_inline struct nst_event *event_begin(__u32 kind, __u8 phase, str
 	e->phase = phase;
 	e->pid = pid_tgid >> 32;
 	e->tid = pid_tgid;
-	e->within = within() & ~(1U << (kind & 31));
+	e->within = within(frame) & ~(1U << (kind & 31));
 	e->wiphy_index = -1;
 	bpf_get_current_comm(e->comm, sizeof(e->comm));
 	task = (void *)bpf_get_current_task();

@@ -56,45 +56,45 @@ static __always_inline void read_netdev(struct nst_event *e, struct net_device *
  * cfg80211_switch_netns. Compilers may make the one part of the other; then no
  * call of cfg80211_switch_netns is seen and these make up for it: it begins as
  * the first of the radio's netdevs moves and ends as the radio is renamed, which
- * puts it at its new place in sysfs. The argument of such a call is
- * NST_INLINED.
+ * puts it at its new place in sysfs. Such a call is assumed, with the frame of
+ * the call of cfg80211_pernet_exit.
  */
-#define NST_INLINED 1
 
-static __always_inline void inlined_switch_end(void)
+static __always_inline void inlined_switch_end(struct frame frame)
 {
-	struct call *call = running(NST_WIPHY_SWITCH);
+	struct call *call = running(NST_WIPHY_SWITCH, frame);
 	struct nst_event *e;
 
-	if (!call || call->arg != NST_INLINED)
+	if (!call || !call->assumed)
 		return;
-	e = event_begin(NST_WIPHY_SWITCH, NST_EXIT, call);
+	e = event_begin(NST_WIPHY_SWITCH, NST_EXIT, frame, call);
 	if (e) {
 		e->ret = call->count;
 		read_wiphy(e, (struct wiphy *)call->object);
 		event_send(e);
 	}
-	call_end(NST_WIPHY_SWITCH);
+	call_end(NST_WIPHY_SWITCH, call);
 }
 
-static __always_inline void inlined_switch_begin(struct wiphy *wiphy, struct net *to)
+static __always_inline void inlined_switch_begin(struct frame frame, struct wiphy *wiphy,
+						 struct net *to)
 {
-	struct call *dying = running(NST_PERNET_EXIT);
-	struct call *last = running(NST_WIPHY_SWITCH);
+	struct call *dying = running(NST_PERNET_EXIT, frame);
+	struct call *last = running(NST_WIPHY_SWITCH, frame);
 	struct call call = {};
 	struct nst_event *e;
 
 	if (!dying || !wiphy)
 		return;
-	if (last && (last->arg != NST_INLINED || last->object == (__u64)wiphy))
+	if (last && (!last->assumed || last->object == (__u64)wiphy))
 		return;
-	inlined_switch_end(); /* the radio before failed to move */
+	inlined_switch_end(frame); /* the radio before failed to move */
 	call.object = (__u64)wiphy;
-	call.arg = NST_INLINED;
+	call.assumed = 1;
 	call.net = dying->net;
 	read_net(&call.net2, to);
-	call_begin(NST_WIPHY_SWITCH, &call);
-	e = event_begin(NST_WIPHY_SWITCH, NST_ENTER, &call);
+	call_begin(NST_WIPHY_SWITCH, (struct frame){.at = dying->at, .mark = dying->mark}, &call);
+	e = event_begin(NST_WIPHY_SWITCH, NST_ENTER, frame, &call);
 	if (e) {
 		read_wiphy(e, wiphy);
 		event_send(e);
@@ -102,11 +102,11 @@ static __always_inline void inlined_switch_begin(struct wiphy *wiphy, struct net
 }
 
 /* One of its netdevs could not be moved: so can't the radio. */
-static __always_inline void inlined_switch_error(__u32 err)
+static __always_inline void inlined_switch_error(struct frame frame, __u32 err)
 {
-	struct call *call = running(NST_WIPHY_SWITCH);
+	struct call *call = running(NST_WIPHY_SWITCH, frame);
 
-	if (call && call->arg == NST_INLINED)
+	if (call && call->assumed)
 		call->count = err;
 }
 

@@ -7,7 +7,7 @@
 
 /* setup_net(net[, user_ns]): 0 or an errno. The inum is valid once it returns. */
 
-static __always_inline int setup_net_enter(struct net *net)
+static __always_inline int setup_net_enter(struct frame frame, struct net *net)
 {
 	struct call call = {};
 	struct nst_event *e;
@@ -18,17 +18,17 @@ static __always_inline int setup_net_enter(struct net *net)
 	/* A recycled struct net may still hold its last life's numbers. */
 	call.net.inum = 0;
 	call.net.cookie = 0;
-	call_begin(NST_SETUP_NET, &call);
-	e = event_begin(NST_SETUP_NET, NST_ENTER, &call);
+	call_begin(NST_SETUP_NET, frame, &call);
+	e = event_begin(NST_SETUP_NET, NST_ENTER, frame, &call);
 	if (e)
 		event_send(e);
 	return 0;
 }
 
-static __always_inline int setup_net_exit(long ret)
+static __always_inline int setup_net_exit(struct frame frame, long ret)
 {
-	struct call *call = running(NST_SETUP_NET);
-	struct nst_event *e = event_begin(NST_SETUP_NET, NST_EXIT, call);
+	struct call *call = returning(NST_SETUP_NET, frame);
+	struct nst_event *e = event_begin(NST_SETUP_NET, NST_EXIT, frame, call);
 
 	if (e) {
 		e->ret = errno_of(ret);
@@ -36,32 +36,32 @@ static __always_inline int setup_net_exit(long ret)
 			read_net(&e->net, (struct net *)call->net.ptr);
 		event_send(e);
 	}
-	call_end(NST_SETUP_NET);
+	call_end(NST_SETUP_NET, call);
 	return 0;
 }
 
 SEC("fentry/setup_net")
 int BPF_PROG(setup_net_fentry, struct net *net)
 {
-	return setup_net_enter(net);
+	return setup_net_enter(fentry_frame(ctx, net), net);
 }
 
 SEC("fexit/setup_net")
 int setup_net_fexit(unsigned long long *ctx)
 {
-	return setup_net_exit(fexit_ret(ctx, setup_net_args));
+	return setup_net_exit(fentry_frame(ctx, (void *)ctx[0]), fexit_ret(ctx, setup_net_args));
 }
 
 SEC("kprobe/setup_net")
 int BPF_KPROBE(setup_net_kprobe, struct net *net)
 {
-	return setup_net_enter(net);
+	return setup_net_enter(kprobe_frame(ctx), net);
 }
 
 SEC("kretprobe/setup_net")
 int BPF_KRETPROBE(setup_net_kretprobe, long ret)
 {
-	return setup_net_exit(ret);
+	return setup_net_exit(kretprobe_frame(ctx), ret);
 }
 
 /*
@@ -70,9 +70,9 @@ int BPF_KRETPROBE(setup_net_kretprobe, long ret)
  * that is looked at as well: did it leave a reference?
  */
 
-static __always_inline void put_net_send(struct net *net, __u64 start)
+static __always_inline void put_net_send(struct frame frame, struct net *net, __u64 start)
 {
-	struct nst_event *e = event_begin(NST_PUT_NET, NST_INSTANT, NULL);
+	struct nst_event *e = event_begin(NST_PUT_NET, NST_INSTANT, frame, NULL);
 
 	if (e) {
 		/* The clean-up may begin before netns_put returns. */
@@ -82,28 +82,28 @@ static __always_inline void put_net_send(struct net *net, __u64 start)
 	}
 }
 
-static __always_inline int put_net_enter(struct net *net)
+static __always_inline int put_net_enter(struct frame frame, struct net *net)
 {
-	struct call *netns_put = running(NST_NETNS_PUT);
+	struct call *netns_put = running(NST_NETNS_PUT, frame);
 
 	if (!hit(NST_PUT_NET))
 		return 0;
 	if (netns_put)
 		netns_put->object = 0; /* it needn't look any more */
-	put_net_send(net, 0);
+	put_net_send(frame, net, 0);
 	return 0;
 }
 
 SEC("fentry/__put_net")
 int BPF_PROG(put_net_fentry, struct net *net)
 {
-	return put_net_enter(net);
+	return put_net_enter(fentry_frame(ctx, net), net);
 }
 
 SEC("kprobe/__put_net")
 int BPF_KPROBE(put_net_kprobe, struct net *net)
 {
-	return put_net_enter(net);
+	return put_net_enter(kprobe_frame(ctx), net);
 }
 
 /* How many references a namespace has; -1 if this kernel hides it. */
@@ -121,7 +121,7 @@ static __always_inline int net_references(struct net *net)
 	return -1;
 }
 
-static __always_inline int netns_put_enter(struct ns_common *ns)
+static __always_inline int netns_put_enter(struct frame frame, struct ns_common *ns)
 {
 	struct net *net = (void *)ns - bpf_core_field_offset(struct net, ns);
 	struct call call = {};
@@ -132,97 +132,97 @@ static __always_inline int netns_put_enter(struct ns_common *ns)
 	if (!hit(NST_NETNS_PUT))
 		return 0;
 	call.object = (__u64)net;
-	call_begin(NST_NETNS_PUT, &call);
+	call_begin(NST_NETNS_PUT, frame, &call);
 	return 0;
 }
 
-static __always_inline int netns_put_exit(void)
+static __always_inline int netns_put_exit(struct frame frame)
 {
-	struct call *call = running(NST_NETNS_PUT);
+	struct call *call = returning(NST_NETNS_PUT, frame);
 	struct net *net;
 
 	if (!call)
 		return 0;
 	net = (struct net *)call->object;
 	if (net && net_references(net) == 0)
-		put_net_send(net, call->start);
-	call_end(NST_NETNS_PUT);
+		put_net_send(frame, net, call->start);
+	call_end(NST_NETNS_PUT, call);
 	return 0;
 }
 
 SEC("fentry/netns_put")
 int BPF_PROG(netns_put_fentry, struct ns_common *ns)
 {
-	return netns_put_enter(ns);
+	return netns_put_enter(fentry_frame(ctx, ns), ns);
 }
 
 SEC("fexit/netns_put")
 int netns_put_fexit(unsigned long long *ctx)
 {
-	return netns_put_exit();
+	return netns_put_exit(fentry_frame(ctx, (void *)ctx[0]));
 }
 
 SEC("kprobe/netns_put")
 int BPF_KPROBE(netns_put_kprobe, struct ns_common *ns)
 {
-	return netns_put_enter(ns);
+	return netns_put_enter(kprobe_frame(ctx), ns);
 }
 
 SEC("kretprobe/netns_put")
 int netns_put_kretprobe(struct pt_regs *ctx)
 {
-	return netns_put_exit();
+	return netns_put_exit(kretprobe_frame(ctx));
 }
 
 /* cleanup_net(work): tears down all namespaces that were put by now. */
 
-static __always_inline int cleanup_net_enter(void)
+static __always_inline int cleanup_net_enter(struct frame frame)
 {
 	struct call call = {};
 	struct nst_event *e;
 
 	if (!hit(NST_CLEANUP_NET))
 		return 0;
-	call_begin(NST_CLEANUP_NET, &call);
-	e = event_begin(NST_CLEANUP_NET, NST_ENTER, &call);
+	call_begin(NST_CLEANUP_NET, frame, &call);
+	e = event_begin(NST_CLEANUP_NET, NST_ENTER, frame, &call);
 	if (e)
 		event_send(e);
 	return 0;
 }
 
-static __always_inline int cleanup_net_exit(void)
+static __always_inline int cleanup_net_exit(struct frame frame)
 {
-	struct nst_event *e;
+	struct call *call = returning(NST_CLEANUP_NET, frame);
+	struct nst_event *e = event_begin(NST_CLEANUP_NET, NST_EXIT, frame, call);
 
-	e = event_begin(NST_CLEANUP_NET, NST_EXIT, running(NST_CLEANUP_NET));
 	if (e)
 		event_send(e);
-	call_end(NST_CLEANUP_NET);
+	call_end(NST_CLEANUP_NET, call);
 	return 0;
 }
 
 SEC("fentry/cleanup_net")
 int cleanup_net_fentry(unsigned long long *ctx)
 {
-	return cleanup_net_enter();
+	return cleanup_net_enter(fentry_frame(ctx, (void *)ctx[0]));
 }
 
 SEC("fexit/cleanup_net")
 int cleanup_net_fexit(unsigned long long *ctx)
 {
-	return cleanup_net_exit();
+	return cleanup_net_exit(fentry_frame(ctx, (void *)ctx[0]));
 }
 
 SEC("kprobe/cleanup_net")
 int cleanup_net_kprobe(struct pt_regs *ctx)
 {
-	return cleanup_net_enter();
+	return cleanup_net_enter(kprobe_frame(ctx));
 }
 
 SEC("kretprobe/cleanup_net")
 int cleanup_net_kretprobe(struct pt_regs *ctx)
 {
-	return cleanup_net_exit();
+	return cleanup_net_exit(kretprobe_frame(ctx));
 }
 
 /*
@@ -232,9 +232,9 @@ int cleanup_net_kretprobe(struct pt_regs *ctx)
  * thread: a kernel's own sockets as they are freed, sysfs, nsfs.
  */
 
-static __always_inline int free_net_enter(struct net *net)
+static __always_inline int free_net_enter(struct frame frame, struct net *net)
 {
-	struct call *batch = running(NST_CLEANUP_NET);
+	struct call *batch = running(NST_CLEANUP_NET, frame);
 	struct nst_event *e;
 
 	if (!batch || !net)
@@ -244,7 +244,7 @@ static __always_inline int free_net_enter(struct net *net)
 		return 0;
 	if (!hit(NST_FREE_NET))
 		return 0;
-	e = event_begin(NST_FREE_NET, NST_INSTANT, NULL);
+	e = event_begin(NST_FREE_NET, NST_INSTANT, frame, NULL);
 	if (e) {
 		e->start = batch->start;
 		read_net(&e->net, net);
@@ -256,18 +256,19 @@ static __always_inline int free_net_enter(struct net *net)
 SEC("fentry/net_passive_dec")
 int BPF_PROG(free_net_fentry, struct net *net)
 {
-	return free_net_enter(net);
+	return free_net_enter(fentry_frame(ctx, net), net);
 }
 
 SEC("kprobe/net_passive_dec")
 int BPF_KPROBE(free_net_kprobe, struct net *net)
 {
-	return free_net_enter(net);
+	return free_net_enter(kprobe_frame(ctx), net);
 }
 
 /* register_pernet_operations(list, ops): runs ops->init on each namespace. */
 
-static __always_inline int pernet_enter(__u32 kind, struct pernet_operations *ops)
+static __always_inline int pernet_enter(struct frame frame, __u32 kind,
+					struct pernet_operations *ops)
 {
 	struct call call = {};
 	struct nst_event *e;
@@ -280,8 +281,8 @@ static __always_inline int pernet_enter(__u32 kind, struct pernet_operations *op
 		call.arg = (__u64)BPF_CORE_READ(ops, exit);
 	if (!call.arg)
 		call.arg = (__u64)BPF_CORE_READ(ops, exit_batch);
-	call_begin(kind, &call);
-	e = event_begin(kind, NST_ENTER, &call);
+	call_begin(kind, frame, &call);
+	e = event_begin(kind, NST_ENTER, frame, &call);
 	if (e) {
 		e->ops = call.object;
 		e->fn = call.arg;
@@ -290,10 +291,10 @@ static __always_inline int pernet_enter(__u32 kind, struct pernet_operations *op
 	return 0;
 }
 
-static __always_inline int pernet_exit(__u32 kind, long ret)
+static __always_inline int pernet_exit(struct frame frame, __u32 kind, long ret)
 {
-	struct call *call = running(kind);
-	struct nst_event *e = event_begin(kind, NST_EXIT, call);
+	struct call *call = returning(kind, frame);
+	struct nst_event *e = event_begin(kind, NST_EXIT, frame, call);
 
 	if (e) {
 		e->ret = errno_of(ret);
@@ -304,56 +305,56 @@ static __always_inline int pernet_exit(__u32 kind, long ret)
 		}
 		event_send(e);
 	}
-	call_end(kind);
+	call_end(kind, call);
 	return 0;
 }
 
 SEC("fentry/register_pernet_operations")
 int BPF_PROG(register_pernet_fentry, void *list, struct pernet_operations *ops)
 {
-	return pernet_enter(NST_REGISTER_PERNET, ops);
+	return pernet_enter(fentry_frame(ctx, ops), NST_REGISTER_PERNET, ops);
 }
 
 SEC("fexit/register_pernet_operations")
 int BPF_PROG(register_pernet_fexit, void *list, struct pernet_operations *ops, int ret)
 {
-	return pernet_exit(NST_REGISTER_PERNET, ret);
+	return pernet_exit(fentry_frame(ctx, ops), NST_REGISTER_PERNET, ret);
 }
 
 SEC("kprobe/register_pernet_operations")
 int BPF_KPROBE(register_pernet_kprobe, void *list, struct pernet_operations *ops)
 {
-	return pernet_enter(NST_REGISTER_PERNET, ops);
+	return pernet_enter(kprobe_frame(ctx), NST_REGISTER_PERNET, ops);
 }
 
 SEC("kretprobe/register_pernet_operations")
 int BPF_KRETPROBE(register_pernet_kretprobe, long ret)
 {
-	return pernet_exit(NST_REGISTER_PERNET, ret);
+	return pernet_exit(kretprobe_frame(ctx), NST_REGISTER_PERNET, ret);
 }
 
 SEC("fentry/unregister_pernet_operations")
 int BPF_PROG(unregister_pernet_fentry, struct pernet_operations *ops)
 {
-	return pernet_enter(NST_UNREGISTER_PERNET, ops);
+	return pernet_enter(fentry_frame(ctx, ops), NST_UNREGISTER_PERNET, ops);
 }
 
 SEC("fexit/unregister_pernet_operations")
 int unregister_pernet_fexit(unsigned long long *ctx)
 {
-	return pernet_exit(NST_UNREGISTER_PERNET, 0);
+	return pernet_exit(fentry_frame(ctx, (void *)ctx[0]), NST_UNREGISTER_PERNET, 0);
 }
 
 SEC("kprobe/unregister_pernet_operations")
 int BPF_KPROBE(unregister_pernet_kprobe, struct pernet_operations *ops)
 {
-	return pernet_enter(NST_UNREGISTER_PERNET, ops);
+	return pernet_enter(kprobe_frame(ctx), NST_UNREGISTER_PERNET, ops);
 }
 
 SEC("kretprobe/unregister_pernet_operations")
 int unregister_pernet_kretprobe(struct pt_regs *ctx)
 {
-	return pernet_exit(NST_UNREGISTER_PERNET, 0);
+	return pernet_exit(kretprobe_frame(ctx), NST_UNREGISTER_PERNET, 0);
 }
 
 /*
@@ -361,9 +362,9 @@ int unregister_pernet_kretprobe(struct pt_regs *ctx)
  * namespaces; setup_net runs it too, once for each subsystem.
  */
 
-static __always_inline int ops_init_enter(void)
+static __always_inline int ops_init_enter(struct frame frame)
 {
-	struct call *call = running(NST_REGISTER_PERNET);
+	struct call *call = running(NST_REGISTER_PERNET, frame);
 
 	if (!call)
 		return 0;
@@ -376,11 +377,11 @@ static __always_inline int ops_init_enter(void)
 SEC("fentry/ops_init")
 int ops_init_fentry(unsigned long long *ctx)
 {
-	return ops_init_enter();
+	return ops_init_enter(fentry_frame(ctx, (void *)ctx[0]));
 }
 
 SEC("kprobe/ops_init")
 int ops_init_kprobe(struct pt_regs *ctx)
 {
-	return ops_init_enter();
+	return ops_init_enter(kprobe_frame(ctx));
 }

@@ -13,6 +13,7 @@ const enum nst_phase *unused_nst_phase __attribute__((unused));
 const enum nst_flag *unused_nst_flag __attribute__((unused));
 const enum nst_path *unused_nst_path __attribute__((unused));
 const enum nst_ring *unused_nst_ring __attribute__((unused));
+const enum nst_return *unused_nst_return __attribute__((unused));
 const enum nst_drop *unused_nst_drop __attribute__((unused));
 
 /* The kernel's helpers are for GPL programs (include/uapi/linux/bpf.h). */

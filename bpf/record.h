@@ -156,10 +156,23 @@ struct nst_packet {
 	__u16 pad[3];
 };
 
-/* Per probe and CPU. */
+/* What became of the returns of calls whose entries were seen, and of others. */
+enum nst_return {
+	NST_RETURN_SEEN = 0,
+	NST_RETURN_MISSED = 1,	   /* proven by what the thread did afterwards */
+	NST_RETURN_UNEXPECTED = 2, /* the call could not be remembered */
+	NST_RETURN_STRAY = 3,	   /* seen, but the entry wasn't, or wasn't remembered */
+	NST_RETURNS = 4,
+};
+
+/*
+ * Per probe and CPU. A probe's hits are its returns that were seen, missed and
+ * unexpected, and the calls that are still in the table.
+ */
 struct nst_probe_stats {
 	__u64 hits;
 	__u64 lost;
+	__u64 returns[NST_RETURNS];
 };
 
 enum nst_ring {

@@ -6,13 +6,13 @@
 #include "common.h"
 #include "device.h"
 
-static __always_inline int wiphy_instant(__u32 kind, struct wiphy *wiphy)
+static __always_inline int wiphy_instant(struct frame frame, __u32 kind, struct wiphy *wiphy)
 {
 	struct nst_event *e;
 
 	if (!hit(kind))
 		return 0;
-	e = event_begin(kind, NST_INSTANT, NULL);
+	e = event_begin(kind, NST_INSTANT, frame, NULL);
 	if (e) {
 		read_wiphy(e, wiphy);
 		event_send(e);
@@ -21,8 +21,8 @@ static __always_inline int wiphy_instant(__u32 kind, struct wiphy *wiphy)
 }
 
 /* Remember a call about a wiphy; the record, if one is wanted, comes with it. */
-static __always_inline void wiphy_enter(__u32 kind, struct wiphy *wiphy, struct net *to,
-					const char *new_name, bool send)
+static __always_inline void wiphy_enter(struct frame frame, __u32 kind, struct wiphy *wiphy,
+					struct net *to, const char *new_name, bool send)
 {
 	struct call call = {};
 	struct nst_event *e;
@@ -35,10 +35,10 @@ static __always_inline void wiphy_enter(__u32 kind, struct wiphy *wiphy, struct 
 	read_net(&call.net2, to);
 	if (new_name)
 		bpf_probe_read_kernel_str(call.name, sizeof(call.name), new_name);
-	call_begin(kind, &call);
+	call_begin(kind, frame, &call);
 	if (!send)
 		return;
-	e = event_begin(kind, NST_ENTER, &call);
+	e = event_begin(kind, NST_ENTER, frame, &call);
 	if (e) {
 		read_wiphy(e, wiphy);
 		event_send(e);
@@ -47,11 +47,11 @@ static __always_inline void wiphy_enter(__u32 kind, struct wiphy *wiphy, struct 
 
 /* wiphy_new_nm(ops, sizeof_priv, requested_name): the new wiphy or NULL. */
 
-static __always_inline int wiphy_new_exit(struct wiphy *wiphy)
+static __always_inline int wiphy_new_exit(struct frame frame, struct wiphy *wiphy)
 {
-	struct nst_event *e;
+	struct call *call = returning(NST_WIPHY_NEW, frame);
+	struct nst_event *e = event_begin(NST_WIPHY_NEW, NST_EXIT, frame, call);
 
-	e = event_begin(NST_WIPHY_NEW, NST_EXIT, running(NST_WIPHY_NEW));
 	if (e) {
 		if (wiphy) {
 			forget_wiphy_index(wiphy);
@@ -60,34 +60,34 @@ static __always_inline int wiphy_new_exit(struct wiphy *wiphy)
 		}
 		event_send(e);
 	}
-	call_end(NST_WIPHY_NEW);
+	call_end(NST_WIPHY_NEW, call);
 	return 0;
 }
 
 SEC("fentry/wiphy_new_nm")
 int wiphy_new_fentry(unsigned long long *ctx)
 {
-	wiphy_enter(NST_WIPHY_NEW, NULL, NULL, NULL, false);
+	wiphy_enter(fentry_frame(ctx, (void *)ctx[0]), NST_WIPHY_NEW, NULL, NULL, NULL, false);
 	return 0;
 }
 
 SEC("fexit/wiphy_new_nm")
 int BPF_PROG(wiphy_new_fexit, void *ops, int sizeof_priv, const char *name, struct wiphy *ret)
 {
-	return wiphy_new_exit(ret);
+	return wiphy_new_exit(fentry_frame(ctx, ops), ret);
 }
 
 SEC("kprobe/wiphy_new_nm")
 int wiphy_new_kprobe(struct pt_regs *ctx)
 {
-	wiphy_enter(NST_WIPHY_NEW, NULL, NULL, NULL, false);
+	wiphy_enter(kprobe_frame(ctx), NST_WIPHY_NEW, NULL, NULL, NULL, false);
 	return 0;
 }
 
 SEC("kretprobe/wiphy_new_nm")
 int BPF_KRETPROBE(wiphy_new_kretprobe, struct wiphy *ret)
 {
-	return wiphy_new_exit(ret);
+	return wiphy_new_exit(kretprobe_frame(ctx), ret);
 }
 
 /*
@@ -95,10 +95,10 @@ int BPF_KRETPROBE(wiphy_new_kretprobe, struct wiphy *ret)
  * where it is born. Its first interface may be registered later or within.
  */
 
-static __always_inline int wiphy_call_exit(__u32 kind, long ret)
+static __always_inline int wiphy_call_exit(struct frame frame, __u32 kind, long ret)
 {
-	struct call *call = running(kind);
-	struct nst_event *e = event_begin(kind, NST_EXIT, call);
+	struct call *call = returning(kind, frame);
+	struct nst_event *e = event_begin(kind, NST_EXIT, frame, call);
 
 	if (e) {
 		e->ret = errno_of(ret);
@@ -108,34 +108,34 @@ static __always_inline int wiphy_call_exit(__u32 kind, long ret)
 		}
 		event_send(e);
 	}
-	call_end(kind);
+	call_end(kind, call);
 	return 0;
 }
 
 SEC("fentry/wiphy_register")
 int BPF_PROG(wiphy_register_fentry, struct wiphy *wiphy)
 {
-	wiphy_enter(NST_WIPHY_REGISTER, wiphy, NULL, NULL, false);
+	wiphy_enter(fentry_frame(ctx, wiphy), NST_WIPHY_REGISTER, wiphy, NULL, NULL, false);
 	return 0;
 }
 
 SEC("fexit/wiphy_register")
 int BPF_PROG(wiphy_register_fexit, struct wiphy *wiphy, int ret)
 {
-	return wiphy_call_exit(NST_WIPHY_REGISTER, ret);
+	return wiphy_call_exit(fentry_frame(ctx, wiphy), NST_WIPHY_REGISTER, ret);
 }
 
 SEC("kprobe/wiphy_register")
 int BPF_KPROBE(wiphy_register_kprobe, struct wiphy *wiphy)
 {
-	wiphy_enter(NST_WIPHY_REGISTER, wiphy, NULL, NULL, false);
+	wiphy_enter(kprobe_frame(ctx), NST_WIPHY_REGISTER, wiphy, NULL, NULL, false);
 	return 0;
 }
 
 SEC("kretprobe/wiphy_register")
 int BPF_KRETPROBE(wiphy_register_kretprobe, long ret)
 {
-	return wiphy_call_exit(NST_WIPHY_REGISTER, ret);
+	return wiphy_call_exit(kretprobe_frame(ctx), NST_WIPHY_REGISTER, ret);
 }
 
 /* wiphy_unregister(wiphy) */
@@ -143,27 +143,27 @@ int BPF_KRETPROBE(wiphy_register_kretprobe, long ret)
 SEC("fentry/wiphy_unregister")
 int BPF_PROG(wiphy_unregister_fentry, struct wiphy *wiphy)
 {
-	wiphy_enter(NST_WIPHY_UNREGISTER, wiphy, NULL, NULL, true);
+	wiphy_enter(fentry_frame(ctx, wiphy), NST_WIPHY_UNREGISTER, wiphy, NULL, NULL, true);
 	return 0;
 }
 
 SEC("fexit/wiphy_unregister")
 int wiphy_unregister_fexit(unsigned long long *ctx)
 {
-	return wiphy_call_exit(NST_WIPHY_UNREGISTER, 0);
+	return wiphy_call_exit(fentry_frame(ctx, (void *)ctx[0]), NST_WIPHY_UNREGISTER, 0);
 }
 
 SEC("kprobe/wiphy_unregister")
 int BPF_KPROBE(wiphy_unregister_kprobe, struct wiphy *wiphy)
 {
-	wiphy_enter(NST_WIPHY_UNREGISTER, wiphy, NULL, NULL, true);
+	wiphy_enter(kprobe_frame(ctx), NST_WIPHY_UNREGISTER, wiphy, NULL, NULL, true);
 	return 0;
 }
 
 SEC("kretprobe/wiphy_unregister")
 int wiphy_unregister_kretprobe(struct pt_regs *ctx)
 {
-	return wiphy_call_exit(NST_WIPHY_UNREGISTER, 0);
+	return wiphy_call_exit(kretprobe_frame(ctx), NST_WIPHY_UNREGISTER, 0);
 }
 
 /* cfg80211_dev_free(rdev): the last reference is gone. */
@@ -171,18 +171,19 @@ int wiphy_unregister_kretprobe(struct pt_regs *ctx)
 SEC("fentry/cfg80211_dev_free")
 int BPF_PROG(wiphy_free_fentry, struct cfg80211_registered_device *rdev)
 {
-	return wiphy_instant(NST_WIPHY_FREE, rdev_wiphy(rdev));
+	return wiphy_instant(fentry_frame(ctx, rdev), NST_WIPHY_FREE, rdev_wiphy(rdev));
 }
 
 SEC("kprobe/cfg80211_dev_free")
 int BPF_KPROBE(wiphy_free_kprobe, struct cfg80211_registered_device *rdev)
 {
-	return wiphy_instant(NST_WIPHY_FREE, rdev_wiphy(rdev));
+	return wiphy_instant(kprobe_frame(ctx), NST_WIPHY_FREE, rdev_wiphy(rdev));
 }
 
 /* cfg80211_dev_rename(rdev, newname) */
 
-static __always_inline int wiphy_rename_enter(struct cfg80211_registered_device *rdev,
+static __always_inline int wiphy_rename_enter(struct frame frame,
+					      struct cfg80211_registered_device *rdev,
 					      const char *new_name)
 {
 	struct wiphy *wiphy = rdev_wiphy(rdev);
@@ -197,14 +198,14 @@ static __always_inline int wiphy_rename_enter(struct cfg80211_registered_device 
 		wiphy_index(wiphy, call.name);
 	}
 	call.arg = (__u64)new_name;
-	call_begin(NST_WIPHY_RENAME, &call);
+	call_begin(NST_WIPHY_RENAME, frame, &call);
 	return 0;
 }
 
-static __always_inline int wiphy_rename_exit(long ret)
+static __always_inline int wiphy_rename_exit(struct frame frame, long ret)
 {
-	struct call *call = running(NST_WIPHY_RENAME);
-	struct nst_event *e = event_begin(NST_WIPHY_RENAME, NST_EXIT, call);
+	struct call *call = returning(NST_WIPHY_RENAME, frame);
+	struct nst_event *e = event_begin(NST_WIPHY_RENAME, NST_EXIT, frame, call);
 
 	if (e) {
 		e->ret = errno_of(ret);
@@ -216,32 +217,32 @@ static __always_inline int wiphy_rename_exit(long ret)
 		}
 		event_send(e);
 	}
-	call_end(NST_WIPHY_RENAME);
+	call_end(NST_WIPHY_RENAME, call);
 	return 0;
 }
 
 SEC("fentry/cfg80211_dev_rename")
 int BPF_PROG(wiphy_rename_fentry, struct cfg80211_registered_device *rdev, char *new_name)
 {
-	return wiphy_rename_enter(rdev, new_name);
+	return wiphy_rename_enter(fentry_frame(ctx, rdev), rdev, new_name);
 }
 
 SEC("fexit/cfg80211_dev_rename")
 int BPF_PROG(wiphy_rename_fexit, void *rdev, char *new_name, int ret)
 {
-	return wiphy_rename_exit(ret);
+	return wiphy_rename_exit(fentry_frame(ctx, rdev), ret);
 }
 
 SEC("kprobe/cfg80211_dev_rename")
 int BPF_KPROBE(wiphy_rename_kprobe, struct cfg80211_registered_device *rdev, char *new_name)
 {
-	return wiphy_rename_enter(rdev, new_name);
+	return wiphy_rename_enter(kprobe_frame(ctx), rdev, new_name);
 }
 
 SEC("kretprobe/cfg80211_dev_rename")
 int BPF_KRETPROBE(wiphy_rename_kretprobe, long ret)
 {
-	return wiphy_rename_exit(ret);
+	return wiphy_rename_exit(kretprobe_frame(ctx), ret);
 }
 
 /* cfg80211_switch_netns(rdev, net): a radio moves, with all its interfaces. */
@@ -249,71 +250,73 @@ int BPF_KRETPROBE(wiphy_rename_kretprobe, long ret)
 SEC("fentry/cfg80211_switch_netns")
 int BPF_PROG(wiphy_switch_fentry, struct cfg80211_registered_device *rdev, struct net *net)
 {
-	wiphy_enter(NST_WIPHY_SWITCH, rdev_wiphy(rdev), net, NULL, true);
+	wiphy_enter(fentry_frame(ctx, rdev), NST_WIPHY_SWITCH, rdev_wiphy(rdev), net, NULL, true);
 	return 0;
 }
 
 SEC("fexit/cfg80211_switch_netns")
 int BPF_PROG(wiphy_switch_fexit, void *rdev, struct net *net, int ret)
 {
-	return wiphy_call_exit(NST_WIPHY_SWITCH, ret);
+	return wiphy_call_exit(fentry_frame(ctx, rdev), NST_WIPHY_SWITCH, ret);
 }
 
 SEC("kprobe/cfg80211_switch_netns")
 int BPF_KPROBE(wiphy_switch_kprobe, struct cfg80211_registered_device *rdev, struct net *net)
 {
-	wiphy_enter(NST_WIPHY_SWITCH, rdev_wiphy(rdev), net, NULL, true);
+	wiphy_enter(kprobe_frame(ctx), NST_WIPHY_SWITCH, rdev_wiphy(rdev), net, NULL, true);
 	return 0;
 }
 
 SEC("kretprobe/cfg80211_switch_netns")
 int BPF_KRETPROBE(wiphy_switch_kretprobe, long ret)
 {
-	return wiphy_call_exit(NST_WIPHY_SWITCH, ret);
+	return wiphy_call_exit(kretprobe_frame(ctx), NST_WIPHY_SWITCH, ret);
 }
 
 /* cfg80211_pernet_exit(net): a namespace dies, its radios go home. */
 
-static __always_inline int wireless_exit_enter(struct net *net)
+static __always_inline int wireless_exit_enter(struct frame frame, struct net *net)
 {
 	struct call call = {};
 
 	if (!hit(NST_PERNET_EXIT))
 		return 0;
+	/* A radio that an earlier call was moving isn't on its way any more. */
+	unwind(NST_WIPHY_SWITCH, frame.at);
 	read_net(&call.net, net);
-	call_begin(NST_PERNET_EXIT, &call);
+	call_begin(NST_PERNET_EXIT, frame, &call);
 	return 0;
 }
 
-static __always_inline int wireless_exit_exit(void)
+static __always_inline int wireless_exit_exit(struct frame frame)
 {
-	inlined_switch_end();
-	call_end(NST_PERNET_EXIT);
+	inlined_switch_end(frame);
+	call_end(NST_PERNET_EXIT, returning(NST_PERNET_EXIT, frame));
 	return 0;
 }
 
 SEC("fentry/cfg80211_pernet_exit")
 int BPF_PROG(wireless_exit_fentry, struct net *net)
 {
-	return wireless_exit_enter(net);
+	return wireless_exit_enter(fentry_frame(ctx, net), net);
 }
 
 SEC("fexit/cfg80211_pernet_exit")
 int wireless_exit_fexit(unsigned long long *ctx)
 {
-	return wireless_exit_exit();
+	return wireless_exit_exit(fentry_frame(ctx, (void *)ctx[0]));
 }
 
 SEC("kprobe/cfg80211_pernet_exit")
 int BPF_KPROBE(wireless_exit_kprobe, struct net *net)
 {
-	return wireless_exit_enter(net);
+	return wireless_exit_enter(kprobe_frame(ctx), net);
 }
 
 SEC("kretprobe/cfg80211_pernet_exit")
 int wireless_exit_kretprobe(struct pt_regs *ctx)
 {
-	return wireless_exit_exit();
+	return wireless_exit_exit(kretprobe_frame(ctx));
 }
 
 /*
@@ -322,10 +325,10 @@ int wireless_exit_kretprobe(struct pt_regs *ctx)
  * new namespace.
  */
 
-static __always_inline int device_rename_enter(struct device *dev)
+static __always_inline int device_rename_enter(struct frame frame, struct device *dev)
 {
 	struct wiphy *wiphy = (void *)dev - bpf_core_field_offset(struct wiphy, dev);
-	struct call *dying = running(NST_PERNET_EXIT);
+	struct call *dying = running(NST_PERNET_EXIT, frame);
 	char class[10];
 
 	if (!dying)
@@ -336,21 +339,21 @@ static __always_inline int device_rename_enter(struct device *dev)
 	if (!hit(NST_DEVICE_RENAME))
 		return 0;
 	/* A radio without netdevs hasn't begun yet. */
-	inlined_switch_begin(wiphy, BPF_CORE_READ(wiphy, _net.net));
-	inlined_switch_end();
+	inlined_switch_begin(frame, wiphy, BPF_CORE_READ(wiphy, _net.net));
+	inlined_switch_end(frame);
 	return 0;
 }
 
 SEC("fentry/device_rename")
 int BPF_PROG(device_rename_fentry, struct device *dev)
 {
-	return device_rename_enter(dev);
+	return device_rename_enter(fentry_frame(ctx, dev), dev);
 }
 
 SEC("kprobe/device_rename")
 int BPF_KPROBE(device_rename_kprobe, struct device *dev)
 {
-	return device_rename_enter(dev);
+	return device_rename_enter(kprobe_frame(ctx), dev);
 }
 
 /*
@@ -359,7 +362,8 @@ int BPF_KPROBE(device_rename_kprobe, struct device *dev)
  * leaves it in this call's object.
  */
 
-static __always_inline int if_add_enter(struct ieee80211_local *local, const char *name, __u32 type)
+static __always_inline int if_add_enter(struct frame frame, struct ieee80211_local *local,
+					const char *name, __u32 type)
 {
 	struct call call = {};
 
@@ -368,14 +372,14 @@ static __always_inline int if_add_enter(struct ieee80211_local *local, const cha
 	bpf_probe_read_kernel_str(call.name, sizeof(call.name), name);
 	call.count = type;
 	call.net2.ptr = (__u64)local_wiphy(local);
-	call_begin(NST_IF_ADD, &call);
+	call_begin(NST_IF_ADD, frame, &call);
 	return 0;
 }
 
-static __always_inline int if_add_exit(long ret)
+static __always_inline int if_add_exit(struct frame frame, long ret)
 {
-	struct call *call = running(NST_IF_ADD);
-	struct nst_event *e = event_begin(NST_IF_ADD, NST_EXIT, call);
+	struct call *call = returning(NST_IF_ADD, frame);
+	struct nst_event *e = event_begin(NST_IF_ADD, NST_EXIT, frame, call);
 	struct wiphy *wiphy;
 
 	if (!e)
@@ -396,7 +400,7 @@ static __always_inline int if_add_exit(long ret)
 	}
 	event_send(e);
 out:
-	call_end(NST_IF_ADD);
+	call_end(NST_IF_ADD, call);
 	return 0;
 }
 
@@ -404,32 +408,32 @@ SEC("fentry/ieee80211_if_add")
 int BPF_PROG(if_add_fentry, struct ieee80211_local *local, const char *name,
 	     unsigned char name_assign_type, void *new_wdev, unsigned int type)
 {
-	return if_add_enter(local, name, type);
+	return if_add_enter(fentry_frame(ctx, local), local, name, type);
 }
 
 SEC("fexit/ieee80211_if_add")
 int BPF_PROG(if_add_fexit, void *local, const char *name, unsigned char name_assign_type,
 	     void *new_wdev, unsigned int type, void *params, int ret)
 {
-	return if_add_exit(ret);
+	return if_add_exit(fentry_frame(ctx, local), ret);
 }
 
 SEC("kprobe/ieee80211_if_add")
 int BPF_KPROBE(if_add_kprobe, struct ieee80211_local *local, const char *name,
 	       unsigned char name_assign_type, void *new_wdev, unsigned int type)
 {
-	return if_add_enter(local, name, type);
+	return if_add_enter(kprobe_frame(ctx), local, name, type);
 }
 
 SEC("kretprobe/ieee80211_if_add")
 int BPF_KRETPROBE(if_add_kretprobe, long ret)
 {
-	return if_add_exit(ret);
+	return if_add_exit(kretprobe_frame(ctx), ret);
 }
 
 /* ieee80211_if_remove(sdata): one interface goes, on request. */
 
-static __always_inline int if_remove_enter(struct ieee80211_sub_if_data *sdata)
+static __always_inline int if_remove_enter(struct frame frame, struct ieee80211_sub_if_data *sdata)
 {
 	struct wireless_dev *wdev;
 	struct net_device *dev;
@@ -437,7 +441,7 @@ static __always_inline int if_remove_enter(struct ieee80211_sub_if_data *sdata)
 
 	if (!hit(NST_IF_REMOVE))
 		return 0;
-	e = event_begin(NST_IF_REMOVE, NST_INSTANT, NULL);
+	e = event_begin(NST_IF_REMOVE, NST_INSTANT, frame, NULL);
 	if (!e)
 		return 0;
 	dev = sdata_netdev(sdata);
@@ -455,11 +459,11 @@ static __always_inline int if_remove_enter(struct ieee80211_sub_if_data *sdata)
 SEC("fentry/ieee80211_if_remove")
 int BPF_PROG(if_remove_fentry, struct ieee80211_sub_if_data *sdata)
 {
-	return if_remove_enter(sdata);
+	return if_remove_enter(fentry_frame(ctx, sdata), sdata);
 }
 
 SEC("kprobe/ieee80211_if_remove")
 int BPF_KPROBE(if_remove_kprobe, struct ieee80211_sub_if_data *sdata)
 {
-	return if_remove_enter(sdata);
+	return if_remove_enter(kprobe_frame(ctx), sdata);
 }

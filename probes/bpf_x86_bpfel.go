@@ -34,14 +34,19 @@ type bpfCall struct {
 	Arg     uint64
 	Count   uint64
 	Ifindex int32
-	Pad     uint32
 	Name    [64]int8
+	At      uint32
+	Mark    uint64
+	Depth   uint16
+	Assumed uint16
+	Pad     uint32
 }
 
 type bpfCallKey struct {
-	_    structs.HostLayout
-	Tid  uint32
-	Kind uint32
+	_     structs.HostLayout
+	Tid   uint32
+	Kind  uint16
+	Depth uint16
 }
 
 type bpfNstBase struct {
@@ -214,10 +219,21 @@ const (
 )
 
 type bpfNstProbeStats struct {
-	_    structs.HostLayout
-	Hits uint64
-	Lost uint64
+	_       structs.HostLayout
+	Hits    uint64
+	Lost    uint64
+	Returns [4]uint64
 }
+
+type bpfNstReturn uint32
+
+const (
+	bpfNstReturnNST_RETURN_SEEN       bpfNstReturn = 0
+	bpfNstReturnNST_RETURN_MISSED     bpfNstReturn = 1
+	bpfNstReturnNST_RETURN_UNEXPECTED bpfNstReturn = 2
+	bpfNstReturnNST_RETURN_STRAY      bpfNstReturn = 3
+	bpfNstReturnNST_RETURNS           bpfNstReturn = 4
+)
 
 type bpfNstRing uint32
 
@@ -340,6 +356,7 @@ const (
 	bpfVarUnusedNstPacket            = "unused_nst_packet"
 	bpfVarUnusedNstPath              = "unused_nst_path"
 	bpfVarUnusedNstPhase             = "unused_nst_phase"
+	bpfVarUnusedNstReturn            = "unused_nst_return"
 	bpfVarUnusedNstRing              = "unused_nst_ring"
 	bpfVarWakeBytes                  = "wake_bytes"
 )
@@ -507,6 +524,7 @@ type bpfVariableSpecs struct {
 	UnusedNstPacket    *ebpf.VariableSpec `ebpf:"unused_nst_packet"`
 	UnusedNstPath      *ebpf.VariableSpec `ebpf:"unused_nst_path"`
 	UnusedNstPhase     *ebpf.VariableSpec `ebpf:"unused_nst_phase"`
+	UnusedNstReturn    *ebpf.VariableSpec `ebpf:"unused_nst_return"`
 	UnusedNstRing      *ebpf.VariableSpec `ebpf:"unused_nst_ring"`
 	WakeBytes          *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
@@ -584,6 +602,7 @@ type bpfVariables struct {
 	UnusedNstPacket    *ebpf.Variable `ebpf:"unused_nst_packet"`
 	UnusedNstPath      *ebpf.Variable `ebpf:"unused_nst_path"`
 	UnusedNstPhase     *ebpf.Variable `ebpf:"unused_nst_phase"`
+	UnusedNstReturn    *ebpf.Variable `ebpf:"unused_nst_return"`
 	UnusedNstRing      *ebpf.Variable `ebpf:"unused_nst_ring"`
 	WakeBytes          *ebpf.Variable `ebpf:"wake_bytes"`
 }
