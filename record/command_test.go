@@ -13,13 +13,30 @@ import (
 	"time"
 )
 
-// ended runs a command to its end.
-func ended(t *testing.T, argv ...string) *command {
+// TestMain makes stand-ins of the test's own processes, as nstrace does.
+func TestMain(m *testing.M) {
+	StandIn(os.Args)
+	os.Exit(m.Run())
+}
+
+// prepared is a command with its stand-in.
+func prepared(t *testing.T, argv ...string) *command {
 	t.Helper()
 	c, err := newCommand(argv)
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := c.prepare(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.abandon)
+	return c
+}
+
+// ended runs a command to its end.
+func ended(t *testing.T, argv ...string) *command {
+	t.Helper()
+	c := prepared(t, argv...)
 	called := make(chan struct{})
 	if err := c.start(func() { close(called) }); err != nil {
 		t.Fatal(err)
@@ -55,10 +72,7 @@ func TestCommandStatusUnknown(t *testing.T) {
 	if none.running() || none.status() != nil {
 		t.Error("no command has a status")
 	}
-	c, err := newCommand([]string{"true"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := prepared(t, "true")
 	if c.running() || c.status() != nil {
 		t.Error("a command that wasn't started has a status")
 	}
@@ -73,16 +87,19 @@ func TestCommandNotFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
-		name string
-		want error
+		name   string
+		want   error
+		status int
 	}{
-		{"nstrace-no-such-program", exec.ErrNotFound},
-		{filepath.Join(dir, "nothing"), fs.ErrNotExist},
-		{plain, fs.ErrPermission},
-		{"", exec.ErrNotFound},
+		{"nstrace-no-such-program", exec.ErrNotFound, 127},
+		{filepath.Join(dir, "nothing"), fs.ErrNotExist, 127},
+		{plain, fs.ErrPermission, 126},
+		{"", exec.ErrNotFound, 127},
 	} {
-		if _, err := newCommand([]string{c.name}); !errors.Is(err, c.want) {
-			t.Errorf("%q: got %v, want %v", c.name, err, c.want)
+		_, err := newCommand([]string{c.name})
+		var failed *CommandError
+		if !errors.Is(err, c.want) || !errors.As(err, &failed) || failed.ExitStatus() != c.status {
+			t.Errorf("%q: got %v, want %v and status %d", c.name, err, c.want, c.status)
 		}
 	}
 	if _, err := newCommand([]string{dir}); err == nil {
@@ -96,12 +113,10 @@ func TestCommandCannotStart(t *testing.T) {
 	if err := os.WriteFile(path, []byte{0, 1, 2, 3}, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	c, err := newCommand([]string{path})
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = c.start(func() { t.Error("what never ran has ended") })
-	if !errors.Is(err, syscall.ENOEXEC) {
+	c := prepared(t, path)
+	err := c.start(func() { t.Error("what never ran has ended") })
+	var failed *CommandError
+	if !errors.Is(err, syscall.ENOEXEC) || !errors.As(err, &failed) || failed.ExitStatus() != 126 {
 		t.Errorf("got %v, want %v", err, syscall.ENOEXEC)
 	}
 	if c.running() || c.status() != nil {
@@ -133,10 +148,7 @@ func TestCommandSignal(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ready := fifo(t)
-			cmd, err := newCommand([]string{"sh", "-c", c.trap + "\n: >\"$0\"; while :; do sleep 0.01; done", ready})
-			if err != nil {
-				t.Fatal(err)
-			}
+			cmd := prepared(t, "sh", "-c", c.trap+"\n: >\"$0\"; while :; do sleep 0.01; done", ready)
 			done := make(chan struct{})
 			if err := cmd.start(func() { close(done) }); err != nil {
 				t.Fatal(err)

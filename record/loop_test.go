@@ -85,11 +85,8 @@ func newTestSession(t *testing.T, o Options, script string) (s *session, f *fake
 	s = newSession(o)
 	s.grace = time.Hour
 	s.probes = f
-	var err error
 	if script != "" {
-		if s.command, err = newCommand([]string{"sh", "-c", script, dir}); err != nil {
-			t.Fatal(err)
-		}
+		s.command = prepared(t, "sh", "-c", script, dir)
 	}
 	if err := errors.Join(s.openDestination(), s.create()); err != nil {
 		t.Fatal(err)
@@ -243,7 +240,7 @@ func TestLoopOpens(t *testing.T) {
 	rounds := 0
 	f.round = func(probes.Sink) error {
 		rounds++
-		if rounds <= 20 && (exists(ready) || exists(dir+"/ready") || s.command.cmd.Process != nil) {
+		if rounds <= 20 && (exists(ready) || exists(dir+"/ready") || s.command.started) {
 			t.Error("something began before the snapshot was there")
 		}
 		if rounds == 20 {

@@ -28,7 +28,8 @@ type Options struct {
 	// ReadyFile, if not "", is created once every probe is attached and the
 	// opening snapshot taken.
 	ReadyFile string
-	// Command, if not empty, is run then, and ends the recording when it ends.
+	// Command, if not empty, is run then, and ends the recording when it ends. If
+	// it can't be run, the error is a [CommandError].
 	Command []string
 	// CommandLine and Version are nstrace's own, for the head of the file.
 	CommandLine []string
@@ -142,6 +143,11 @@ func (s *session) prepare() (err error) {
 	if err := s.openDestination(); err != nil {
 		return err
 	}
+	if s.command != nil {
+		if err := s.command.prepare(); err != nil {
+			return err
+		}
+	}
 	if s.options.LoadModules {
 		if err := loadModules("cfg80211", "mac80211"); err != nil {
 			return err
@@ -198,6 +204,7 @@ func (s *session) free() {
 		}
 		s.watcher = nil
 	}
+	s.command.abandon()
 	if s.destination != nil {
 		if err := s.destination.Close(); err != nil {
 			s.warn(err)

@@ -14,16 +14,19 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nstrace/nstrace/analyze"
+	"github.com/nstrace/nstrace/record"
 	"github.com/nstrace/nstrace/report"
 )
 
-// Exit statuses. record gives its command's status instead of 0.
+// Exit statuses. record gives its command's status instead of 0, and what shells
+// do where the command can't be run.
 const (
 	exitError = 1
 	exitUsage = 2
 )
 
 func main() {
+	record.StandIn(os.Args)
 	os.Exit(run(os.Args[1:]))
 }
 
@@ -44,6 +47,7 @@ func run(args []string) int {
 	cmd, err := root.ExecuteC()
 	var status exitStatus
 	var usage usageError
+	var command *record.CommandError
 	switch {
 	case err == nil:
 		return 0
@@ -53,6 +57,9 @@ func run(args []string) int {
 		complain(err)
 		fmt.Fprintf(os.Stderr, "See '%s --help'.\n", cmd.CommandPath())
 		return exitUsage
+	case errors.As(err, &command):
+		complain(err)
+		return command.ExitStatus()
 	default:
 		complain(err)
 		return exitError
