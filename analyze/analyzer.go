@@ -19,6 +19,9 @@ type Analyzer struct {
 	calls          map[uint32][]*call // running functions by thread
 	names          map[string]*heldName
 	symbols        map[uint64][]event.Symbol
+	subsystems     map[uint64]uint32 // index into Model.Subsystems by the operations' address
+	cleanups       cleanups
+	waits          waits
 	opening        *event.Snapshot // not applied yet
 	applied        *event.Snapshot
 	closing        *event.Snapshot
@@ -39,13 +42,16 @@ func New() *Analyzer {
 			byPtr:    make(map[uint64][]*Netns),
 			byInum:   make(map[uint32][]*Netns),
 		},
-		devs:    devices{byPtr: make(map[uint64][]*Device)},
-		wiphys:  wiphys{byIndex: make(map[int32]*Wiphy), byPtr: make(map[uint64]*Wiphy)},
-		calls:   make(map[uint32][]*call),
-		names:   make(map[string]*heldName),
-		symbols: make(map[uint64][]event.Symbol),
-		rows:    make(map[rowKey]*row),
-		folds:   folds{keep: DefaultKeep, byComm: make(map[string]*Fold)},
+		devs:       devices{byPtr: make(map[uint64][]*Device)},
+		wiphys:     wiphys{byIndex: make(map[int32]*Wiphy), byPtr: make(map[uint64]*Wiphy)},
+		calls:      make(map[uint32][]*call),
+		names:      make(map[string]*heldName),
+		symbols:    make(map[uint64][]event.Symbol),
+		subsystems: make(map[uint64]uint32),
+		cleanups:   cleanups{last: make(map[uint32]*Cleanup)},
+		waits:      waits{refusals: make(map[refusalKey]*Refusal)},
+		rows:       make(map[rowKey]*row),
+		folds:      folds{keep: DefaultKeep, byComm: make(map[string]*Fold)},
 	}
 }
 
@@ -105,6 +111,10 @@ func (a *Analyzer) HandleEvent(e *event.Event) {
 		a.freeNet(e)
 	case event.KindRegisterPernet, event.KindUnregisterPernet:
 		a.pernet(e)
+	case event.KindCopyNet:
+		a.copyNet(e)
+	case event.KindPernetRequest:
+		a.pernetRequest(e)
 	case event.KindWiphyNew:
 		a.wiphyNew(e)
 	case event.KindWiphyRegister:
@@ -133,9 +143,6 @@ func (a *Analyzer) HandleEvent(e *event.Event) {
 		a.odd++
 	}
 }
-
-// HandleStep takes a subsystem's share of a set-up or tear-down.
-func (a *Analyzer) HandleStep(s *event.Step) { a.tick(s.Time) }
 
 // HandleTask takes a task that came into a namespace or left one.
 func (a *Analyzer) HandleTask(t *event.Task) { a.tick(t.Time) }
@@ -231,6 +238,8 @@ func (a *Analyzer) Model() *Model {
 	a.gather()
 	a.finishFolds()
 	a.finishPernet()
+	a.finishSubsystems()
+	a.finishRequests()
 	a.finishDelivery()
 	a.countLost()
 	a.audit()

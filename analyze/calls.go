@@ -12,9 +12,11 @@ type call struct {
 	pid   uint32
 	comm  string
 	// One of these may be what the call is about.
-	move   *Move
-	pernet *Pernet
-	netns  uint64 // its address
+	move    *Move
+	pernet  *Pernet
+	cleanup *Cleanup
+	request *Request
+	netns   uint64 // its address
 }
 
 // call keeps the calls of a kind that needs nothing but to be known as running.
@@ -41,16 +43,19 @@ func (a *Analyzer) enter(e *event.Event) *call {
 
 // leave takes the running call of e's kind and thread off the list, nil if its
 // enter was not seen. A thread runs one call of a kind at a time.
-func (a *Analyzer) leave(e *event.Event) *call {
-	running := a.calls[e.TID]
+func (a *Analyzer) leave(e *event.Event) *call { return a.take(e.TID, e.Kind) }
+
+// take takes the call of kind k that thread tid is in off the list.
+func (a *Analyzer) take(tid uint32, k event.Kind) *call {
+	running := a.calls[tid]
 	for i, c := range running {
-		if c.kind != e.Kind {
+		if c.kind != k {
 			continue
 		}
 		if len(running) == 1 {
-			delete(a.calls, e.TID)
+			delete(a.calls, tid)
 		} else {
-			a.calls[e.TID] = append(running[:i:i], running[i+1:]...)
+			a.calls[tid] = append(running[:i:i], running[i+1:]...)
 		}
 		return c
 	}
@@ -81,7 +86,7 @@ func (a *Analyzer) strayCalls(e *event.Event) {
 	}
 	var kept []*call
 	for _, c := range running {
-		if c.kind == e.Kind || !nests[c.kind] || c.kind.In(e.Within) {
+		if c.kind == e.Kind || !c.over(e) {
 			kept = append(kept, c)
 			continue
 		}
@@ -94,6 +99,17 @@ func (a *Analyzer) strayCalls(e *event.Event) {
 	a.calls[e.TID] = kept
 }
 
+// over reports whether e proves that c, of the same thread, has returned.
+func (c *call) over(e *event.Event) bool {
+	switch c.kind {
+	case event.KindCopyNet: // it sets a namespace up and does nothing else
+		return e.Kind != event.KindSetupNet && !event.KindSetupNet.In(e.Within)
+	case event.KindPernetRequest:
+		return e.Kind != event.KindRegisterPernet && e.Kind != event.KindUnregisterPernet
+	}
+	return nests[c.kind] && !c.kind.In(e.Within)
+}
+
 // exitLost is told of a call that returned unseen before t.
 func (a *Analyzer) exitLost(c *call, t uint64) {
 	switch {
@@ -101,6 +117,8 @@ func (a *Analyzer) exitLost(c *call, t uint64) {
 		c.move.Result = ResultUnknown
 		a.settle(c.move, t)
 	case c.pernet != nil:
-		c.pernet.Result = ResultUnknown
+		c.pernet.Result, c.pernet.Waiting = ResultUnknown, false
+	case c.request != nil:
+		a.unanswered(c.request, ResultUnknown)
 	}
 }

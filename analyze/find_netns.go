@@ -5,10 +5,7 @@ package analyze
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
-
-	"github.com/nstrace/nstrace/event"
 )
 
 // slow is how long, in nanoseconds, a phase may take before it is worth a
@@ -17,32 +14,71 @@ const slow = 1_000_000_000
 
 // findNamespaces: slow, failed and unfinished phases.
 func (a *Analyzer) findNamespaces() {
+	told := make(map[*Cleanup]bool)
 	for _, n := range a.m.Namespaces {
-		if b := n.Birth; b != nil && b.Errno != 0 {
-			a.find(Finding{
-				Rule: "setup-failed", Severity: Error, Subject: n.Label(), At: b.At, About: []*Netns{n},
-				Text: fmt.Sprintf("%s could not create a namespace: one subsystem's set-up failed with %s after %s.", b.Who(), ErrnoName(b.Errno), Span(sub(n.Ended, b.At))),
-			})
-		} else if b != nil && b.Setup >= slow {
-			a.find(Finding{
-				Rule: "setup-slow", Severity: Warning, Subject: n.Label(), At: b.At, About: []*Netns{n},
-				Text: fmt.Sprintf("setting up %s for %s took %s.", n.Label(), b.Who(), Span(b.Setup)),
-			})
-		}
+		a.findSetup(n)
 		switch {
 		case n.Dying():
 			a.findDying(n)
+		case n.Cleanup != nil && told[n.Cleanup]:
 		case n.Ended != 0 && n.Put != nil && !n.EndInferred && sub(n.Ended, n.Put.At) >= slow:
-			text := fmt.Sprintf("%s was gone %s after its last reference", n.Label(), Span(n.Ended-n.Put.At))
-			if n.CleanupAt != 0 {
-				text += fmt.Sprintf(": it waited %s for the clean-up to begin, which took %s", Span(sub(n.CleanupAt, n.Put.At)), Span(sub(n.Ended, n.CleanupAt)))
-			}
-			a.find(Finding{
-				Rule: "cleanup-slow", Severity: Warning, Subject: n.Label(), At: n.Put.At, About: []*Netns{n}, Text: text + ".",
-			})
+			told[n.Cleanup] = true
+			a.findSlowCleanup(n)
 		}
 	}
-	a.findStuck()
+}
+
+// findSetup: a set-up failed or took long.
+func (a *Analyzer) findSetup(n *Netns) {
+	b := n.Birth
+	switch {
+	case b == nil:
+	case b.Errno != 0:
+		what := "one subsystem's set-up"
+		if s := a.m.Failed(b.Steps); s != nil {
+			what = "the set-up of " + s.Full()
+		}
+		a.find(Finding{
+			Rule: "setup-failed", Severity: Error, Subject: n.Label(), At: b.At, About: []*Netns{n},
+			Text: fmt.Sprintf("%s could not create a namespace: %s failed with %s after %s.", b.Who(), what, ErrnoName(b.Errno), Span(sub(n.Ended, b.At))),
+		})
+	case b.Setup >= slow:
+		a.find(Finding{
+			Rule: "setup-slow", Severity: Warning, Subject: n.Label(), At: b.At, About: []*Netns{n},
+			Text: fmt.Sprintf("setting up %s for %s took %s%s.", n.Label(), b.Who(), Span(b.Setup), a.m.slowestOf(b.Steps)),
+		})
+	}
+}
+
+// slowestOf says which subsystem took most of it, "" if that is unknown.
+func (m *Model) slowestOf(s *Steps) string {
+	all := m.Slowest(s)
+	if len(all) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", of which %s took %s", all[0].Full(), Span(all[0].Duration))
+}
+
+// findSlowCleanup: the batch that n was in was slow to begin or to end.
+func (a *Analyzer) findSlowCleanup(n *Netns) {
+	what, about := n.Label(), []*Netns{n}
+	if c := n.Cleanup; c != nil && c.Namespaces > 1 {
+		what = fmt.Sprintf("%s, with %s,", what, plural(uint64(c.Namespaces-1), "other"))
+		about = nil
+		for _, o := range a.m.Namespaces {
+			if o.Cleanup == c {
+				about = append(about, o)
+			}
+		}
+	}
+	text := fmt.Sprintf("%s was gone %s after its last reference", what, Span(n.Ended-n.Put.At))
+	if n.CleanupAt != 0 {
+		text += fmt.Sprintf(": it waited %s for the clean-up to begin, which took %s", Span(sub(n.CleanupAt, n.Put.At)), Span(sub(n.Ended, n.CleanupAt)))
+	}
+	if n.Cleanup != nil {
+		text += a.m.slowestOf(n.Cleanup.Steps)
+	}
+	a.find(Finding{Rule: "cleanup-slow", Severity: Warning, Subject: n.Label(), At: n.Put.At, About: about, Text: text + "."})
 }
 
 // findDying: put, but not gone at the end.
@@ -55,40 +91,10 @@ func (a *Analyzer) findDying(n *Netns) {
 	if age >= slow {
 		f.Severity = Warning
 	}
-	if a.m.Lost != 0 || len(a.m.Damage) != 0 {
-		f.Text += " (Events are missing: its end may be among them.)"
+	if a.missing() {
+		f.Text += mayBeOver
 	}
 	a.find(f)
-}
-
-// findStuck: cleanup_net had not returned for long.
-func (a *Analyzer) findStuck() {
-	for _, tid := range slices.Sorted(maps.Keys(a.calls)) {
-		for _, c := range a.calls[tid] {
-			if c.kind != event.KindCleanupNet || sub(a.horizon(), c.since) < slow {
-				continue
-			}
-			text := fmt.Sprintf("the clean-up of dying namespaces that began at %s in %s had not finished %s later. It holds pernet_ops_rwsem: a module that registers pernet operations waits for it, and then everybody who creates a namespace.",
-				a.m.Since(c.since), Task(c.pid, c.comm), Span(sub(a.horizon(), c.since)))
-			var waiting []string
-			for _, p := range a.m.Pernet {
-				if p.Result == ResultRunning {
-					waiting = append(waiting, p.Who())
-				}
-			}
-			if len(waiting) != 0 {
-				text += " Waiting: " + list(waiting) + "."
-			}
-			severity := Error
-			if a.m.Lost != 0 || len(a.m.Damage) != 0 {
-				severity, text = Warning, text+" (Events are missing: its end may be among them.)"
-			}
-			a.find(Finding{
-				Rule: "cleanup-slow", Severity: severity, Subject: "cleanup_net", At: c.since, Text: text,
-				Advice: fmt.Sprintf("cat /proc/%d/stack; dmesg | grep 'to become free'", tid),
-			})
-		}
-	}
 }
 
 // findLeftBehind: namespaces that nobody is in, and whose name is gone.
@@ -229,41 +235,4 @@ func (n *Netns) holderTask() uint32 {
 		}
 	}
 	return 0
-}
-
-// findPernet: registrations that failed or took long.
-func (a *Analyzer) findPernet() {
-	for _, p := range a.m.Pernet {
-		took := sub(p.Done, p.At)
-		switch {
-		case p.Result == ResultFailed:
-			a.find(Finding{
-				Rule: "pernet-failed", Severity: Error, Subject: p.Label(), At: p.At,
-				Text: fmt.Sprintf("%s could not register %s: %s.", p.Who(), p.Label(), ErrnoName(p.Errno)),
-			})
-		case p.Done != 0 && took >= slow:
-			a.find(Finding{
-				Rule: "pernet-slow", Severity: Warning, Subject: p.Label(), At: p.At,
-				Text: fmt.Sprintf("%s by %s took %s; meanwhile nobody could create a namespace.", p.action(), p.Who(), Span(took)),
-			})
-		}
-	}
-}
-
-func (p *Pernet) action() string {
-	if p.Register {
-		return "registering " + p.Label()
-	}
-	return "unregistering " + p.Label()
-}
-
-// Label is what the operations are called, escaped.
-func (p *Pernet) Label() string {
-	switch {
-	case p.Ops != "":
-		return Escape(p.Ops)
-	case p.Fn != "":
-		return Escape(p.Fn)
-	}
-	return fmt.Sprintf("pernet operations at %#x", p.OpsAddr)
 }

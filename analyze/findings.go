@@ -34,8 +34,12 @@ var Rules = map[string]string{
 	"cleanup-slow":             "clean-up took long or is stuck",
 	"setup-slow":               "a namespace's set-up took long",
 	"setup-failed":             "a namespace could not be created",
+	"setup-waited":             "a namespace's set-up had to wait",
+	"netns-refused":            "a namespace was refused before its set-up",
+	"creators-waiting":         "somebody still waited for a namespace at the end",
 	"pernet-slow":              "registering pernet operations took long",
 	"pernet-failed":            "pernet operations could not be registered",
+	"pernet-waited":            "registering pernet operations had to wait",
 	"radios-born-apart":        "radios were created in different namespaces",
 	"delivery-differs":         "our count and the kernel's differ",
 	ruleIncomplete:             "the recording is not complete",
@@ -58,6 +62,10 @@ func (a *Analyzer) findings() {
 	a.findLinks()
 	a.findContended()
 	a.findNamespaces()
+	a.findStuck()
+	a.findUnserved()
+	a.findWaits()
+	a.findRefusals()
 	a.findLeftBehind()
 	a.findPernet()
 	a.findDelivery()

@@ -136,10 +136,11 @@ func TestFindings(t *testing.T) {
 		{"clean-up stuck", "cleanup-slow", func(s *tale) *Model {
 			s.Put(red)
 			s.By(8, "kworker/u4:1").Send(event.Event{Kind: event.KindCleanupNet, Phase: event.PhaseEnter})
-			s.By(90, "modprobe").Send(event.Event{Kind: event.KindRegisterPernet, Phase: event.PhaseEnter, Ops: 1})
+			s.By(90, "modprobe").Want(event.KindRegisterPernet, 1, 2)
+			s.By(91, "unshare").Ask(story.UserNS)
 			s.T += 5000 * story.MS
 			return s.end()
-		}, []string{"kworker/u4:1[8]", "5.00 s later", "Waiting: modprobe[90]"}, "cat /proc/8/stack; dmesg | grep 'to become free'"},
+		}, []string{"kworker/u4:1[8]", "5.00 s later", "It is to tear down red.", "Waiting: modprobe[90] (to register pernet operations at 0x1, since +0.013 s) and 1 task that wants a namespace (since +0.014 s)."}, "cat /proc/8/stack; dmesg | grep 'to become free'"},
 		{"set-up failed", "setup-failed", func(s *tale) *Model {
 			s.By(4, "unshare").Send(event.Event{Kind: event.KindSetupNet, Phase: event.PhaseEnter, Net: event.NetRef{Ptr: 0x7000}})
 			s.Send(event.Event{Kind: event.KindSetupNet, Phase: event.PhaseExit, Net: event.NetRef{Ptr: 0x7000}, Ret: enomem})

@@ -54,7 +54,7 @@ type folds struct {
 // and no radio was ever in it.
 func (n *Netns) Ordinary() bool {
 	return n.Origin == Created && n.Ended != 0 && !n.EndInferred && !n.Failed() && !n.Initial &&
-		n.Put != nil && sub(n.Ended, n.Put.At) < slow && n.Birth.Setup < slow
+		n.Put != nil && sub(n.Ended, n.Put.At) < slow && n.Birth.Wait() < slow && n.Birth.Setup < slow
 }
 
 // Ordinary reports whether nothing about the netdev's life is worth telling for

@@ -34,10 +34,20 @@ type Model struct {
 	// Wiphys are in order of their index.
 	Wiphys []*Wiphy
 	// Moves are in order of the time they were asked for.
-	Moves   []*Move
-	Pernet  []*Pernet
-	Vifs    []*Vif
-	Renames []*Rename
+	Moves  []*Move
+	Pernet []*Pernet
+	// Subsystems are those that were told of in steps, in order of appearance.
+	Subsystems []*Subsystem
+	// StepsSkipped is how many steps of set-ups and tear-downs the recorder had
+	// no room for.
+	StepsSkipped uint64
+	// Requests are those for new namespaces that had not been answered at the
+	// end, or whose answer is missing, Refusals those that failed before a
+	// namespace was set up.
+	Requests []*Request
+	Refusals []*Refusal
+	Vifs     []*Vif
+	Renames  []*Rename
 	// Folds count the ordinary lives that are in none of these lists.
 	Folds    []Fold
 	Delivery []*Delivery
@@ -84,8 +94,10 @@ type Netns struct {
 	Birth *Birth
 	// Put is nil unless the last reference was seen to go.
 	Put *Deed
-	// CleanupAt is when the batch that cleaned it up began, 0 if unknown.
+	// CleanupAt is when the batch that cleaned it up began, 0 if unknown, and
+	// Cleanup that batch, nil if unknown.
 	CleanupAt uint64
+	Cleanup   *Cleanup
 	// Ended is when its clean-up was complete, 0 if it wasn't. With EndInferred
 	// it is only known to be gone by then.
 	Ended       uint64
@@ -137,6 +149,13 @@ type Birth struct {
 	Errno uint32
 	// Inferred says that At is when it was complete, its beginning unknown.
 	Inferred bool
+	// Asked is when a namespace was asked for (copy_net_ns), 0 if unknown: from
+	// then until At it was allocated, and waited for pernet_ops_rwsem. Behind is
+	// who had that meanwhile, if the wait was worth asking.
+	Asked  uint64
+	Behind *Behind
+	// Steps is what each subsystem took of the set-up, nil if unknown.
+	Steps *Steps
 	// Caller is the namespace it was asked for from, nil if unknown.
 	Caller *Netns
 }
@@ -364,7 +383,15 @@ func (m *Move) OK() bool { return m.Result == ResultOK && m.From != m.To }
 
 // Pernet is one registration or unregistration of pernet operations.
 type Pernet struct {
+	// At is when it held pernet_ops_rwsem and began, or if it never did, when it
+	// was asked for.
 	Deed
+	// Asked is when it was asked for, 0 if unknown: until At it waited for
+	// pernet_ops_rwsem. Waiting says that it still did at the end.
+	Asked   uint64
+	Waiting bool
+	// Behind is who had it meanwhile, nil if unknown.
+	Behind *Behind
 	// Register is false for an unregistration.
 	Register bool
 	Done     uint64

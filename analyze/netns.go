@@ -203,7 +203,7 @@ func (a *Analyzer) merge(dst, src *Netns) {
 		a.learn(dst, event.NetRef{Inum: src.Inum})
 	}
 	if dst.Birth == nil {
-		dst.Birth = src.Birth
+		dst.Birth, dst.setupTID = src.Birth, src.setupTID
 	}
 	if src.Birth != nil {
 		dst.Origin = Created
@@ -213,6 +213,9 @@ func (a *Analyzer) merge(dst, src *Netns) {
 	}
 	if dst.Ended == 0 {
 		dst.Ended, dst.EndInferred = src.Ended, src.EndInferred
+	}
+	if dst.Cleanup == nil {
+		dst.Cleanup, dst.CleanupAt = src.Cleanup, src.CleanupAt
 	}
 	dst.Initial = dst.Initial || src.Initial
 	dst.firstSeen, dst.folded = min(dst.firstSeen, src.firstSeen), min(dst.folded, src.folded)
@@ -240,7 +243,9 @@ func (a *Analyzer) setupNet(e *event.Event) {
 	}
 	if e.Phase == event.PhaseEnter {
 		a.enter(e).netns = e.Net.Ptr
-		a.bear(e, e.Time)
+		n := a.bear(e, e.Time)
+		a.granted(n, e)
+		a.waits.setUps = remember(a.waits.setUps, n)
 		return
 	}
 	a.leave(e)
@@ -264,8 +269,10 @@ func (a *Analyzer) setupNet(e *event.Event) {
 		n = c
 	}
 	a.learn(n, e.Net)
+	a.granted(n, e)
 	if e.Ret != 0 {
 		n.Birth.Errno = e.Ret
+		a.waits.failed = n
 		a.endNetns(n, e.Time)
 	}
 }
@@ -277,13 +284,13 @@ func (a *Analyzer) bear(e *event.Event, began uint64) *Netns {
 	}
 	n := a.newNetns(e.Time)
 	a.learn(n, event.NetRef{Ptr: e.Net.Ptr, Cookie: e.Net.Cookie})
-	n.inSetup, n.setupTID = true, e.TID
+	n.inSetup = true
 	a.setBirth(n, e, began)
 	return n
 }
 
 func (a *Analyzer) setBirth(n *Netns, e *event.Event, began uint64) {
-	n.Origin = Created
+	n.Origin, n.setupTID = Created, e.TID
 	n.Birth = &Birth{Deed: deed(e), Caller: a.netns(e.Caller, e.Time)}
 	n.Birth.At, n.Birth.Inferred = began, began == 0
 	if began == 0 {
@@ -313,9 +320,19 @@ func (a *Analyzer) putNet(e *event.Event) {
 // hooked, have ended when it returns.
 func (a *Analyzer) cleanupNet(e *event.Event) {
 	c := a.call(e)
+	if c != nil && e.Phase == event.PhaseEnter {
+		c.cleanup = a.beginCleanup(deed(e), e.TID)
+		return
+	}
+	if c == nil && e.Start != 0 && e.Phase == event.PhaseExit {
+		d := deed(e) // its beginning is missing, but known
+		d.At = e.Start
+		c = &call{since: e.Start, cleanup: a.beginCleanup(d, e.TID)}
+	}
 	if c == nil || e.Phase != event.PhaseExit {
 		return
 	}
+	c.cleanup.Done = e.Time
 	later := a.nets.dying[:0]
 	for _, n := range a.nets.dying {
 		switch n = n.canon(); {
@@ -323,7 +340,7 @@ func (a *Analyzer) cleanupNet(e *event.Event) {
 		case n.Put.At >= c.since:
 			later = append(later, n)
 		default:
-			n.CleanupAt = c.since
+			c.cleanup.took(n)
 			a.endUnseen(n, e.Time)
 		}
 	}
@@ -338,7 +355,9 @@ func (a *Analyzer) freeNet(e *event.Event) {
 		return
 	}
 	if c := a.running(e.TID, event.KindCleanupNet); c != nil {
-		n.CleanupAt = c.since
+		c.cleanup.took(n)
+	} else if e.Start != 0 {
+		n.CleanupAt = e.Start
 	}
 	n.EndInferred = false
 	a.endNetns(n, e.Time)

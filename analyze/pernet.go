@@ -2,14 +2,30 @@
 
 package analyze
 
-import "github.com/nstrace/nstrace/event"
+import (
+	"cmp"
+	"slices"
+
+	"github.com/nstrace/nstrace/event"
+)
+
+// pernetRequest: a subsystem wants to register or unregister its pernet
+// operations, and begins to wait for pernet_ops_rwsem.
+func (a *Analyzer) pernetRequest(e *event.Event) {
+	kind := event.Kind(e.Arg)
+	if kind != event.KindRegisterPernet && kind != event.KindUnregisterPernet {
+		a.odd++
+		return
+	}
+	p := a.newPernet(e, kind)
+	p.Asked, p.Waiting = e.Time, true
+	a.enter(e).pernet = p
+}
 
 // pernet: a subsystem registers or unregisters its pernet operations.
 func (a *Analyzer) pernet(e *event.Event) {
 	if e.Phase == event.PhaseEnter {
-		p := newPernet(e)
-		a.m.Pernet = append(a.m.Pernet, p)
-		a.enter(e).pernet = p
+		a.enter(e).pernet = a.beginPernet(e)
 		return
 	}
 	var p *Pernet
@@ -21,11 +37,10 @@ func (a *Analyzer) pernet(e *event.Event) {
 		}
 	}
 	if p == nil {
-		p = newPernet(e)
+		p = a.beginPernet(e)
 		if e.Start != 0 {
 			p.At = e.Start
 		}
-		a.m.Pernet = append(a.m.Pernet, p)
 	}
 	if e.Fn != 0 {
 		p.FnAddr = e.Fn
@@ -38,35 +53,73 @@ func (a *Analyzer) pernet(e *event.Event) {
 	p.Namespaces = &count
 }
 
-func newPernet(e *event.Event) *Pernet {
-	return &Pernet{
-		Deed: deed(e), Register: e.Kind == event.KindRegisterPernet, Result: ResultRunning,
+// beginPernet: the lock was had, so a request for it is over.
+func (a *Analyzer) beginPernet(e *event.Event) *Pernet {
+	var p *Pernet
+	if c := a.take(e.TID, event.KindPernetRequest); c != nil {
+		if q := c.pernet; q.OpsAddr == e.Ops && q.Register == (e.Kind == event.KindRegisterPernet) {
+			p = q
+		} else {
+			a.exitLost(c, e.Time)
+		}
+	}
+	if p == nil {
+		p = a.newPernet(e, e.Kind)
+		if e.Phase == event.PhaseEnter {
+			p.Asked = e.Start
+		}
+	}
+	p.At, p.Waiting = e.Time, false
+	if e.Fn != 0 {
+		p.FnAddr = e.Fn
+	}
+	if p.Asked != 0 && sub(p.At, p.Asked) >= noticeable {
+		p.Behind = a.behindWriter(p, p.At)
+	}
+	if p.Register {
+		delete(a.subsystems, p.OpsAddr) // whoever's steps had this address before is gone
+	}
+	return p
+}
+
+func (a *Analyzer) newPernet(e *event.Event, kind event.Kind) *Pernet {
+	p := &Pernet{
+		Deed: deed(e), Register: kind == event.KindRegisterPernet, Result: ResultRunning,
 		OpsAddr: e.Ops, FnAddr: e.Fn,
 	}
+	a.m.Pernet = append(a.m.Pernet, p)
+	a.waits.writers = remember(a.waits.writers, p)
+	return p
 }
 
 // finishPernet gives the operations their names, when all symbols are known.
 func (a *Analyzer) finishPernet() {
+	slices.SortStableFunc(a.m.Pernet, func(x, y *Pernet) int { return cmp.Compare(x.At, y.At) })
 	registered := make(map[uint64]*Pernet)
 	for _, p := range a.m.Pernet {
 		if r := registered[p.OpsAddr]; !p.Register && r != nil && r.FnAddr == p.FnAddr {
 			p.Ops, p.Fn, p.Module, p.BuiltIn = r.Ops, r.Fn, r.Module, r.BuiltIn
 			continue
 		}
-		ops, haveOps := a.symbol(p.OpsAddr, p.At)
-		fn, haveFn := a.symbol(p.FnAddr, p.At)
-		p.Ops, p.Fn = ops.Name, fn.Name
-		if haveOps || haveFn {
-			p.Module = fn.Module
-			if !haveFn || p.Module == "" && ops.Module != "" {
-				p.Module = ops.Module
-			}
-			p.BuiltIn = p.Module == ""
-		}
+		var known bool
+		p.Ops, p.Fn, p.Module, known = a.nameOps(p.OpsAddr, p.FnAddr, p.At)
+		p.BuiltIn = known && p.Module == ""
 		if p.Register {
 			registered[p.OpsAddr] = p
 		}
 	}
+}
+
+// nameOps returns the names that pernet operations and their function had at
+// time t, and their module, "" for the kernel itself if it is known.
+func (a *Analyzer) nameOps(opsAddr, fnAddr, t uint64) (ops, fn, module string, known bool) {
+	o, haveOps := a.symbol(opsAddr, t)
+	f, haveFn := a.symbol(fnAddr, t)
+	module = f.Module
+	if !haveFn || module == "" && o.Module != "" {
+		module = o.Module
+	}
+	return o.Name, f.Name, module, haveOps || haveFn
 }
 
 // symbolDelay is how long after an event its symbol may come, in nanoseconds:

@@ -106,7 +106,7 @@ func (a *Analyzer) verdictLoss() {
 			from = m.Since(l.From)
 		}
 		a.say(lossSeverity(l.Ring), ruleLost, l.From, "%s lost on CPU %d between %s and %s",
-			plural(l.Count, EscapeText(l.Ring)+" event"), l.CPU, from, m.Since(l.To))
+			lostRecords(l.Ring, l.Count), l.CPU, from, m.Since(l.To))
 	}
 	led := m.Ledger
 	if led == nil {
@@ -116,7 +116,7 @@ func (a *Analyzer) verdictLoss() {
 	for _, r := range led.Rings {
 		if r.Lost > gaps[r.Name] {
 			a.say(lossSeverity(r.Name), ruleLost, 0, "%s lost at a time that is not known: the ring of %d bytes was full",
-				plural(r.Lost-gaps[r.Name], EscapeText(r.Name)+" event"), r.Size)
+				lostRecords(r.Name, r.Lost-gaps[r.Name]), r.Size)
 		}
 	}
 	for _, x := range []struct {
@@ -134,6 +134,9 @@ func (a *Analyzer) verdictLoss() {
 	if led.CallsDropped != 0 {
 		a.say(Warning, ruleLost, 0, "%s could not be remembered: their duration, and what was within them, is unknown", plural(led.CallsDropped, "running call"))
 	}
+	if m.StepsSkipped != 0 {
+		a.say(Warning, ruleLost, 0, "there was no room for %s of set-ups and tear-downs: how long these took is unknown", plural(m.StepsSkipped, "step"))
+	}
 	if led.FlowsDropped != 0 {
 		a.say(Warning, ruleLost, 0, "%s delivered but not counted: the table of flows was full", plural(led.FlowsDropped, "packet"))
 	}
@@ -142,11 +145,22 @@ func (a *Analyzer) verdictLoss() {
 	}
 }
 
+// ringSteps is the name of the sequence of records of subsystems' steps.
+const ringSteps = "steps"
+
 func lossSeverity(ring string) Severity {
-	if ring == "packets" {
+	if ring == "packets" || ring == ringSteps {
 		return Warning
 	}
 	return Error
+}
+
+// lostRecords says what is missing from a ring.
+func lostRecords(ring string, n uint64) string {
+	if ring == ringSteps {
+		return plural(n, "record") + " of what each subsystem took of a set-up or tear-down"
+	}
+	return plural(n, EscapeText(ring)+" event")
 }
 
 // verdictProbes: what was not hooked, and what did a hook miss?
