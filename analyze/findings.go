@@ -46,6 +46,7 @@ var Rules = map[string]string{
 	ruleDamage:                 "the file is damaged",
 	ruleLost:                   "events were lost",
 	ruleMissed:                 "the kernel skipped a probe",
+	ruleReturns:                "returns of functions were not seen",
 	ruleProbe:                  "a probe is missing",
 	ruleSnapshot:               "a snapshot is missing or incomplete",
 	ruleAudit:                  "the end doesn't agree with the kernel",

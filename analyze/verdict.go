@@ -18,6 +18,7 @@ const (
 	ruleDamage     = "file-damaged"
 	ruleLost       = "events-lost"
 	ruleMissed     = "calls-missed"
+	ruleReturns    = "returns-missed"
 	ruleProbe      = "probe-missing"
 	ruleSnapshot   = "snapshot-incomplete"
 	ruleAudit      = "audit-differs"
@@ -190,12 +191,25 @@ func (a *Analyzer) verdictProbes() {
 		if p.Status != event.StatusAttached {
 			continue
 		}
-		switch {
-		case p.Missed == nil:
-			a.m.Unknown = append(a.m.Unknown, p.Name)
-		case *p.Missed != 0:
-			a.say(Error, ruleMissed, 0, "the kernel let %s of %s pass without running the probe", plural(*p.Missed, "call"), Escape(p.Name))
-		}
+		a.verdictMissed(&p)
+	}
+}
+
+// verdictMissed: which calls and returns of a probed function were not seen?
+func (a *Analyzer) verdictMissed(p *event.ProbeLedger) {
+	var returns uint64
+	if p.ReturnsMissed != nil {
+		returns = *p.ReturnsMissed
+	}
+	if returns != 0 {
+		a.say(Error, ruleReturns, 0, "%s of %s not seen: when those calls ended, and how, is unknown", plural(returns, "return"), Escape(p.Name))
+	}
+	if p.Missed == nil || p.Returns != nil && p.ReturnsMissed == nil {
+		a.m.Unknown = append(a.m.Unknown, p.Name)
+	}
+	// The kernel's count has those returns, too.
+	if p.Missed != nil && *p.Missed > returns {
+		a.say(Error, ruleMissed, 0, "the kernel let %s of %s pass without running the probe", plural(*p.Missed-returns, "call"), Escape(p.Name))
 	}
 }
 

@@ -64,6 +64,20 @@ type ProbeLedger struct {
 	// Missed counts calls that the kernel let pass without running the program,
 	// null where the kernel doesn't tell.
 	Missed *uint64 `json:"missed"`
+	// Returns counts the returns it saw of calls whose entry it had seen, null
+	// if it looks at entries only. With ReturnsMissed, CallsDropped and Open they
+	// make its hits.
+	Returns *uint64 `json:"returns"`
+	// ReturnsMissed counts returns it should have seen: when those calls ended,
+	// and how, is unknown. Null if it can't be told, or if Returns is.
+	ReturnsMissed *uint64 `json:"returns_missed"`
+	// CallsDropped is the probe's share of [Ledger.CallsDropped].
+	CallsDropped uint64 `json:"calls_dropped,omitempty"`
+	// Open counts calls that hadn't returned yet.
+	Open uint64 `json:"open,omitempty"`
+	// Strays counts returns without an entry: the call began before the
+	// recording, or its entry was missed or could not be remembered.
+	Strays uint64 `json:"strays,omitempty"`
 }
 
 // RingLedger is one ring's account: Received + Lost is what the kernel sent.

@@ -19,6 +19,11 @@ type attached struct {
 	ledger              event.ProbeLedger
 	entry, exit         *ebpf.Program
 	entryLink, exitLink link.Link
+	// missedBefore is what the kernel had let pass when the recording began or
+	// this came, missedAfter when the recording was over, nil until then.
+	// missedEarlier is of what this took the place of, nil if it took none.
+	missedBefore               misses
+	missedAfter, missedEarlier *misses
 }
 
 // attach tries the hooks of c in turn. It can't fail: what went wrong is in the

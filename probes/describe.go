@@ -47,6 +47,7 @@ func (k *kernel) describe() error {
 	}
 	// recursion_misses came in the same release as atomics with fetch.
 	k.Features.Fetch = hasMember(spec, "bpf_prog_info", "recursion_misses")
+	k.Features.Recursion = k.Features.Fetch || hasMember(spec, "bpf_prog", "active")
 	k.Features.FentryMisses = k.Features.Fetch
 	k.Features.KprobeMisses = hasMember(spec, "bpf_link_info", "perf_event", "kprobe", "missed")
 	k.Features.OwnCount = hasMember(spec, "net", "count")

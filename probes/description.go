@@ -36,6 +36,9 @@ type features struct {
 	Kprobe bool `json:"kprobe"`
 	// Fetch: atomics that return the old value (5.12 and later).
 	Fetch bool `json:"fetch"`
+	// Recursion: a fentry program doesn't run within itself (5.12 and later).
+	// Before, nothing kept it from running.
+	Recursion bool `json:"recursion"`
 	// FentryMisses and KprobeMisses: the kernel counts calls whose programs
 	// didn't run (5.12 for fentry, 6.7 for kprobes).
 	FentryMisses bool `json:"fentry_misses"`

@@ -45,6 +45,8 @@ func (s *Set) rehook(l *loader, c choice) {
 			// Not an error of the recording's: it has what it wants.
 			a.ledger.Since, _ = bootTime()
 		}
+		earlier := old.misses(&s.kernel.Features)
+		a.missedBefore, a.missedEarlier = a.missesNow(&s.kernel.Features), &earlier
 		// The function it was on is gone with its module; detaching from
 		// nothing has no use for an error either.
 		old.detach()

@@ -176,9 +176,11 @@ func TestLabLayouts(t *testing.T) {
 		if err := s.Stop(told); err != nil {
 			t.Fatal(err)
 		}
-		if l, err := s.Ledger(); err != nil || l.Undecoded != 0 {
+		l, err := s.Ledger()
+		if err != nil || l.Undecoded != 0 {
 			t.Errorf("%d undecoded, %v", l.Undecoded, err)
 		}
+		checkReturns(t, &l)
 		checkRadioLife(t, told)
 		stories = append(stories, told)
 	}

@@ -4,9 +4,7 @@ package probes
 
 import (
 	"fmt"
-
-	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
+	"maps"
 
 	"github.com/nstrace/nstrace/event"
 )
@@ -40,86 +38,74 @@ func (s *Set) Ledger() (event.Ledger, error) {
 		return l, fmt.Errorf("read the loss counters: %w", err)
 	}
 	l.Undecoded += baffled
+	return l, s.probeLedgers(&l)
+}
+
+// probeLedgers adds each probe's account.
+func (s *Set) probeLedgers(l *event.Ledger) error {
+	stats, open, err := s.settledCalls()
+	if err != nil {
+		return err
+	}
 	for _, a := range s.probes {
-		p, err := s.probeLedger(a)
-		if err != nil {
-			return l, err
+		p := a.ledger
+		n := stats[a.id]
+		p.Hits, p.Lost = n.Hits, n.Lost
+		if a.ledger.Status == event.StatusAttached {
+			missed := a.misses(&s.kernel.Features)
+			p.Missed = missed.sum()
+			if a.returns {
+				s.returns.account(&p, a.id, &n, open[a.id], missed.exit)
+			}
+		}
+		if m := s.modules.states[a.module]; m != nil {
+			p.ModuleGone, p.ModuleCame = m.gone, m.came
 		}
 		l.Probes = append(l.Probes, p)
 	}
-	return l, nil
+	return nil
 }
 
-func (s *Set) probeLedger(a *attached) (event.ProbeLedger, error) {
-	p := a.ledger
-	var stats []bpfNstProbeStats
-	if err := s.loader.maps["probe_stats"].Lookup(uint32(a.id), &stats); err != nil {
-		return p, fmt.Errorf("read the counters of %s: %w", a.name, err)
+// settledCalls returns the probes' counters and what is left of their calls. A
+// call that returns between the two readings would be in both, or in neither,
+// so they are read again then. While recording, calls may never stop to return;
+// once it is over, those that are left do.
+func (s *Set) settledCalls() (stats map[bpfNstKind]bpfNstProbeStats, open map[bpfNstKind]left, err error) {
+	if stats, err = s.readStats(); err != nil {
+		return nil, nil, err
 	}
-	for _, n := range stats {
-		p.Hits += n.Hits
-		p.Lost += n.Lost
+	for range 10 {
+		before := stats
+		if open, err = s.returns.look(s.probes); err != nil {
+			return nil, nil, err
+		}
+		if stats, err = s.readStats(); err != nil {
+			return nil, nil, err
+		}
+		if maps.Equal(before, stats) {
+			break
+		}
 	}
-	p.Missed = s.missed(a)
-	if m := s.modules.states[a.module]; m != nil {
-		p.ModuleGone, p.ModuleCame = m.gone, m.came
-	}
-	return p, nil
+	return stats, open, nil
 }
 
-// missed adds up what the kernel tells about calls whose programs didn't run;
-// nil where it doesn't tell.
-func (s *Set) missed(a *attached) *uint64 {
-	if a.ledger.Status != event.StatusAttached {
-		return nil
-	}
-	if a.ledger.Hook == hookFentry && !s.kernel.Features.FentryMisses {
-		return nil
-	}
-	if a.ledger.Hook == hookKprobe && !s.kernel.Features.KprobeMisses {
-		return nil
-	}
-	var sum uint64
-	for _, p := range []*ebpf.Program{a.entry, a.exit} {
-		if p == nil {
-			continue
+// readStats adds up what the CPUs counted.
+func (s *Set) readStats() (map[bpfNstKind]bpfNstProbeStats, error) {
+	sums := map[bpfNstKind]bpfNstProbeStats{}
+	for _, a := range s.probes {
+		var stats []bpfNstProbeStats
+		if err := s.loader.maps["probe_stats"].Lookup(uint32(a.id), &stats); err != nil {
+			return nil, fmt.Errorf("read the counters of %s: %w", a.name, err)
 		}
-		stats, err := p.Stats()
-		if err != nil {
-			return nil
+		var sum bpfNstProbeStats
+		for _, n := range stats {
+			sum.Hits += n.Hits
+			sum.Lost += n.Lost
+			for i := range n.Returns {
+				sum.Returns[i] += n.Returns[i]
+			}
 		}
-		sum += stats.RecursionMisses
+		sums[a.id] = sum
 	}
-	for _, l := range []link.Link{a.entryLink, a.exitLink} {
-		n, known := linkMisses(l)
-		if !known {
-			return nil
-		}
-		sum += n
-	}
-	return &sum
-}
-
-// linkMisses returns what a kprobe's link knows of missed calls (kprobe and
-// kretprobe nmissed); 0 for other links, which have no such count.
-func linkMisses(l link.Link) (n uint64, known bool) {
-	if l == nil {
-		return 0, true
-	}
-	if _, ok := l.(link.PerfEvent); !ok {
-		return 0, true
-	}
-	info, err := l.Info()
-	if err != nil {
-		return 0, false
-	}
-	event := info.PerfEvent()
-	if event == nil {
-		return 0, false
-	}
-	kprobe := event.Kprobe()
-	if kprobe == nil {
-		return 0, false
-	}
-	return kprobe.Missed, true
+	return sums, nil
 }

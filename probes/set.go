@@ -50,6 +50,7 @@ type Set struct {
 	loader   *loader
 	probes   []*attached
 	counters *counters
+	returns  *returns
 	decoder  decoder
 	symbols  symbols
 	modules  *modules
@@ -93,7 +94,9 @@ func attach(k *kernel, o Options) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Set{kernel: k, options: o, loader: l, counters: newCounters(l.maps), modules: newModules("")}
+	s := &Set{
+		kernel: k, options: o, loader: l, counters: newCounters(l.maps), returns: newReturns(l.maps["calls"]), modules: newModules(""),
+	}
 	if err := s.open(o); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -211,6 +214,9 @@ func (s *Set) ReadCounts(sink Sink) error {
 
 // Begin lets all probes begin at once. Until then they are attached but silent.
 func (s *Set) Begin() error {
+	for _, a := range s.probes {
+		a.missedBefore = a.missesNow(&s.kernel.Features)
+	}
 	if err := s.loader.recording.Set(uint32(1)); err != nil {
 		return fmt.Errorf("begin to record: %w", err)
 	}
@@ -227,6 +233,10 @@ func (s *Set) Stop(sink Sink) error {
 // silence returns when no program sends anything any more.
 func (s *Set) silence() error {
 	err := s.loader.recording.Set(uint32(0))
+	for _, a := range s.probes {
+		now := a.missesNow(&s.kernel.Features)
+		a.missedAfter = &now
+	}
 	if err = errors.Join(err, waitForPrograms()); err != nil {
 		// The slow way waits for them as well.
 		return errors.Join(fmt.Errorf("end the recording at once: %w", err), s.detach())

@@ -73,6 +73,13 @@ type (
 		Hits     uint64  `json:"hits"`
 		Lost     uint64  `json:"lost"`
 		Missed   *uint64 `json:"missed"`
+		Returns  *uint64 `json:"returns"`
+		// ReturnsMissed, like Returns, is null for a probe that looks at entries
+		// only.
+		ReturnsMissed *uint64 `json:"returns_missed"`
+		CallsDropped  uint64  `json:"calls_dropped"`
+		Open          uint64  `json:"open"`
+		Strays        uint64  `json:"strays"`
 	}
 	jsonLoss struct {
 		Ring   string `json:"ring"`
@@ -365,6 +372,7 @@ func (j converter) recording() jsonRecording {
 				Name: p.Name, Hook: orNull(p.Hook), Function: orNull(p.Function), Module: orNull(p.Module),
 				Status: string(p.Status), Reason: orNull(p.Reason), Loses: orNull(p.Loses),
 				Hits: p.Hits, Lost: p.Lost, Missed: p.Missed,
+				Returns: p.Returns, ReturnsMissed: p.ReturnsMissed, CallsDropped: p.CallsDropped, Open: p.Open, Strays: p.Strays,
 			})
 		}
 	}

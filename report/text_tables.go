@@ -165,27 +165,40 @@ func (t *writer) probes() {
 		return
 	}
 	t.section("PROBES")
-	tab := newTable("probe", "hook", "status", "hits", "lost", "missed", "").numbers(3, 4, 5)
-	for _, p := range l.Probes {
-		hook := "-"
-		if p.Hook != "" {
-			hook = escape(p.Hook)
-		}
-		note := ""
-		if p.Function != "" && p.Function != p.Name {
-			note = escape(p.Function)
-		}
-		if p.Reason != "" {
-			note = strings.TrimPrefix(note+": "+analyze.EscapeText(p.Reason), ": ")
-		}
-		hits, lost, missed := "-", "-", "-"
-		if p.Status == event.StatusAttached {
-			hits, lost, missed = fmt.Sprint(p.Hits), fmt.Sprint(p.Lost), "unknown"
-			if p.Missed != nil {
-				missed = fmt.Sprint(*p.Missed)
-			}
-		}
-		tab.row(escape(p.Name), hook, escape(string(p.Status)), hits, lost, missed, note)
+	tab := newTable("probe", "hook", "status", "hits", "lost", "missed", "returns", "unseen", "").numbers(3, 4, 5, 6, 7)
+	for i := range l.Probes {
+		tab.row(probeRow(&l.Probes[i])...)
 	}
 	tab.write(&t.Builder, "  ")
+}
+
+// probeRow is a line of the table of probes. A probe that isn't attached has no
+// figures, and one that looks at entries only none of returns.
+func probeRow(p *event.ProbeLedger) []string {
+	hook := "-"
+	if p.Hook != "" {
+		hook = escape(p.Hook)
+	}
+	note := ""
+	if p.Function != "" && p.Function != p.Name {
+		note = escape(p.Function)
+	}
+	if p.Reason != "" {
+		note = strings.TrimPrefix(note+": "+analyze.EscapeText(p.Reason), ": ")
+	}
+	hits, lost, missed, returns, unseen := "-", "-", "-", "-", "-"
+	if p.Status == event.StatusAttached {
+		hits, lost, missed = fmt.Sprint(p.Hits), fmt.Sprint(p.Lost), orUnknown(p.Missed)
+		if p.Returns != nil {
+			returns, unseen = fmt.Sprint(*p.Returns), orUnknown(p.ReturnsMissed)
+		}
+	}
+	return []string{escape(p.Name), hook, escape(string(p.Status)), hits, lost, missed, returns, unseen, note}
+}
+
+func orUnknown(n *uint64) string {
+	if n == nil {
+		return "unknown"
+	}
+	return fmt.Sprint(*n)
 }

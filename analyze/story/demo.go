@@ -79,10 +79,14 @@ func (s *Story) demoEnd(phys [3]*Phy, wlans [3]Netdev) {
 		}
 	}
 	s.Snapshot(true, home, ap)
-	none := uint64(0)
+	none, seven := uint64(0), uint64(7)
 	l := &event.Ledger{Time: s.Tick(), Rings: []event.RingLedger{{Name: "lifecycle", Size: 1 << 20, Received: s.sent}}}
 	for _, name := range []string{"setup_net", "put_net", "cleanup_net", "free_net", "cfg80211_switch_netns", "ieee80211_deliver_skb"} {
-		l.Probes = append(l.Probes, event.ProbeLedger{Name: name, Function: name, Hook: "fentry", Status: event.StatusAttached, Hits: 7, Missed: &none})
+		p := event.ProbeLedger{Name: name, Function: name, Hook: "fentry", Status: event.StatusAttached, Hits: seven, Missed: &none}
+		if name == "setup_net" || name == "cleanup_net" || name == "cfg80211_switch_netns" {
+			p.Returns, p.ReturnsMissed = &seven, &none
+		}
+		l.Probes = append(l.Probes, p)
 	}
 	l.Probes = append(l.Probes, event.ProbeLedger{
 		Name: "ieee80211_rx_8023", Status: event.StatusAbsent, Reason: "no such function",
