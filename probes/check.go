@@ -56,8 +56,8 @@ const (
 	// ProbeAvailable: it is going to be tried, and nothing speaks against it.
 	ProbeAvailable = "available"
 	ProbeAbsent    = "absent"
-	// ProbeUnknown: it is going to be tried; whether its function can be traced
-	// could not be read.
+	// ProbeUnknown: it is going to be tried. Which functions can be traced could
+	// not be read, or this one isn't among them and may take a kprobe all the same.
 	ProbeUnknown = "unknown"
 )
 
@@ -100,16 +100,18 @@ func Check(mode Mode, delivery Delivery) (*Outlook, error) {
 		Release: unix.ByteSliceToString(uts.Release[:]), Arch: runtime.GOARCH,
 		Lockdown: readLockdown(), UserNamespace: inUserNamespace(),
 	}
-	k, err := readKernel(true)
+	k, err := readKernel()
 	if err != nil {
 		k = nil
 		o.fatal(kernelProblem(err))
+	} else {
+		k.learnTraceable()
 	}
 	if o.Lacks, err = Lacks(); err != nil {
 		return nil, err
 	}
 	if k != nil {
-		o.Types = true
+		o.Types, o.Lockdown = true, k.Lockdown
 		o.Lacks = k.missed(o.Lacks)
 	}
 	if err := checkPrivileges(); err != nil {
@@ -117,11 +119,10 @@ func Check(mode Mode, delivery Delivery) (*Outlook, error) {
 	} else {
 		o.Problems = append(o.Problems, lackProblems(o.Lacks)...)
 	}
-	if o.Lockdown == "confidentiality" {
-		o.fatal("the kernel is locked down (confidentiality), which forbids to trace it",
-			"boot without lockdown=confidentiality")
+	if o.Lockdown == lockedDown {
+		o.fatal(whyLockedDown, "boot without lockdown=confidentiality")
 	}
-	o.lookAtModules(k)
+	o.lookAtModules(k, mode)
 	if k != nil {
 		o.lookAtProbes(&k.description, mode, delivery)
 	}
@@ -197,7 +198,7 @@ func (s *Set) Problems() []Problem {
 }
 
 // lookAtModules tells whether the probes' modules are there; k may be nil.
-func (o *Outlook) lookAtModules(k *kernel) {
+func (o *Outlook) lookAtModules(k *kernel, mode Mode) {
 	for _, name := range probedModules() {
 		m := ModuleOutlook{Name: name, State: stateOf(k, name)}
 		if k != nil && (m.State == ModuleLoaded || m.State == ModuleBuiltIn) {
@@ -209,7 +210,11 @@ func (o *Outlook) lookAtModules(k *kernel) {
 		case m.State == ModuleNotLoaded:
 			o.lesser(fmt.Sprintf("the module %s isn't loaded: there is nothing of it to probe when a recording begins", name),
 				fmt.Sprintf("modprobe %s, or let record do it: nstrace record --load-modules", name))
-		case m.Types != nil && !*m.Types:
+		case m.Types == nil || *m.Types || mode == ModeKprobe:
+		case mode == ModeFentry:
+			o.lesser(fmt.Sprintf("there is no type information for the module %s: its probes can't be had with fentry only", name),
+				"use --attach auto, or a kernel built with CONFIG_DEBUG_INFO_BTF_MODULES=y")
+		default:
 			o.lesser(fmt.Sprintf("there is no type information for the module %s: its probes get kprobes, which cost more per call", name),
 				"use a kernel built with CONFIG_DEBUG_INFO_BTF_MODULES=y")
 		}
@@ -254,17 +259,23 @@ func (o *Outlook) lookAtProbes(d *description, mode Mode, delivery Delivery) {
 		if len(c.hooks) > 0 {
 			p.Status, p.Hook, p.Function, p.Module = ProbeAvailable, c.hooks[0], c.function.Name, c.function.Module
 			some = true
-			if c.function.Traceable == nil {
+			switch why := c.function.untraceable(); {
+			case c.function.Traceable == nil:
 				p.Status, unknown = ProbeUnknown, true
+			case why != "":
+				p.Status = ProbeUnknown
+				if p.Reason == "" {
+					p.Reason = why
+				}
 			}
 		}
 		o.Probes = append(o.Probes, p)
 	}
-	if unknown {
+	if unknown && o.Lockdown != lockedDown {
 		o.lesser("which functions can be traced is unknown: available_filter_functions of tracefs can't be read",
 			"as root, mount -t tracefs tracefs /sys/kernel/tracing")
 	}
-	if !some && o.Lockdown != "confidentiality" {
+	if !some && o.Lockdown != lockedDown {
 		o.fatal("no probe can be had: "+strings.Join(reasons(o.Probes), "; "), "use another kernel, or --attach auto")
 	}
 }

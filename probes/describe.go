@@ -9,11 +9,15 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
+	bpffeatures "github.com/cilium/ebpf/features"
 	"golang.org/x/sys/unix"
 )
 
@@ -44,6 +48,9 @@ func (k *kernel) describe() error {
 		k.Privileges = err.Error()
 	} else {
 		k.Denials = readDenials()
+		if k.Lockdown == "" && forbidsReading() {
+			k.Lockdown = lockedDown
+		}
 	}
 	// recursion_misses came in the same release as atomics with fetch.
 	k.Features.Fetch = hasMember(spec, "bpf_prog_info", "recursion_misses")
@@ -58,21 +65,27 @@ func (k *kernel) describe() error {
 	return nil
 }
 
-// describeFunctions finds the functions of the table, and what else kallsyms
-// tells.
-func (k *kernel) describeFunctions() error {
+// wantedFunctions are the table's, without what compilers put behind names.
+func wantedFunctions() map[string]bool {
 	wanted := map[string]bool{}
 	for i := range table {
 		for _, f := range table[i].functions {
 			wanted[baseName(f.name)] = true
 		}
 	}
+	return wanted
+}
+
+// describeFunctions finds the functions of the table, and what else kallsyms
+// tells.
+func (k *kernel) describeFunctions() error {
+	wanted := wantedFunctions()
 	found, err := findSymbols(func(_ uint64, name []byte) bool {
 		if i := bytes.IndexByte(name, '.'); i > 0 {
 			name = name[:i]
 		}
 		switch string(name) {
-		case "__per_cpu_offset", "register_kprobe", "register_ftrace_direct", "register_ftrace_direct_multi":
+		case "__per_cpu_offset", "register_kprobe", "within_notrace_func", "register_ftrace_direct", "register_ftrace_direct_multi":
 			return true
 		}
 		return wanted[string(name)]
@@ -80,21 +93,19 @@ func (k *kernel) describeFunctions() error {
 	if err != nil {
 		return err
 	}
-	var traceable map[symbol]bool
-	if k.thorough {
-		traceable = readTraceable(wanted)
-	}
 	for _, s := range found {
 		switch s.name {
 		case "__per_cpu_offset":
 			k.perCPUOffset = s.addr
 		case "register_kprobe":
 			k.Features.Kprobe = true
+		case "within_notrace_func":
+			k.Features.KprobesNeedFtrace = true
 		case "register_ftrace_direct", "register_ftrace_direct_multi":
 			k.Features.Fentry = true
 		default:
 			if wanted[baseName(s.name)] && !strings.Contains(s.name, ".cold") {
-				k.Functions = append(k.Functions, k.describeFunction(s, traceable))
+				k.Functions = append(k.Functions, k.describeFunction(s))
 			}
 		}
 	}
@@ -104,14 +115,23 @@ func (k *kernel) describeFunctions() error {
 	return nil
 }
 
-func (k *kernel) describeFunction(s symbol, traceable map[symbol]bool) function {
-	f := function{Name: s.name, Module: s.module}
-	if traceable != nil {
-		can := traceable[symbol{name: s.name, module: s.module}]
+func (k *kernel) describeFunction(s symbol) function {
+	return function{Name: s.name, Module: s.module, Args: k.args(baseName(s.name), s.module)}
+}
+
+// learnTraceable asks ftrace which of the functions it can get at, if it tells.
+// That list is a megabyte, which the kernel makes anew each time: an eighth of
+// the time that attaching takes.
+func (k *kernel) learnTraceable() {
+	traceable := readTraceable(wantedFunctions())
+	if traceable == nil {
+		return
+	}
+	for i := range k.Functions {
+		f := &k.Functions[i]
+		can := traceable[symbol{name: f.Name, module: f.Module}]
 		f.Traceable = &can
 	}
-	f.Args = k.args(baseName(s.name), s.module)
-	return f
 }
 
 func (k *kernel) describeModules() {
@@ -244,8 +264,8 @@ func compositeMembers(t btf.Type) ([]btf.Member, bool) {
 // readTraceable returns which of the wanted functions ftrace can get at, nil if
 // that can't be read: tracefs needs root, and need not be mounted.
 func readTraceable(wanted map[string]bool) map[symbol]bool {
-	for _, dir := range []string{"/sys/kernel/tracing", "/sys/kernel/debug/tracing"} {
-		f, err := os.Open(dir + "/available_filter_functions")
+	for _, dir := range findTracefs() {
+		f, err := os.Open(filepath.Join(dir, "available_filter_functions"))
 		if err != nil {
 			continue
 		}
@@ -257,6 +277,22 @@ func readTraceable(wanted map[string]bool) map[symbol]bool {
 		return traceable
 	}
 	return nil
+}
+
+// findTracefs returns where tracefs is mounted. Just trying the usual places
+// would mount it: looking into debugfs for it does (tracefs automount in
+// kernel/trace/trace.c).
+func findTracefs() (dirs []string) {
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return nil
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if fields := strings.Fields(line); len(fields) > 2 && fields[2] == "tracefs" {
+			dirs = append(dirs, fields[1])
+		}
+	}
+	return dirs
 }
 
 // parseTraceable reads lines such as "ieee80211_if_add [mac80211]".
@@ -276,6 +312,22 @@ func parseTraceable(r io.Reader, wanted map[string]bool) (map[symbol]bool, error
 		return nil, errors.New("no function of interest: the list can't be what it should")
 	}
 	return traceable, nil
+}
+
+// lockedDown is the state of lockdown in which nothing can be traced.
+const (
+	lockedDown    = "confidentiality"
+	whyLockedDown = "the kernel is locked down (confidentiality), which forbids to trace it"
+)
+
+// forbidsReading reports whether the kernel lets no program read its memory. That
+// is what confidentiality means for tracing (LOCKDOWN_BPF_READ_KERNEL in
+// bpf_tracing_func_proto), and it holds where securityfs isn't mounted to say so,
+// too. A process that may load programs can ask; nothing is left behind. What is
+// asked for is the older name of bpf_probe_read_kernel: the ebpf library uses it
+// where the other is refused, and then doesn't understand the answer.
+func forbidsReading() bool {
+	return errors.Is(bpffeatures.HaveProgramHelper(ebpf.Kprobe, asm.FnProbeRead), ebpf.ErrNotSupported)
 }
 
 // readLockdown returns the chosen one of "none [integrity] confidentiality".

@@ -34,6 +34,10 @@ type features struct {
 	// Fentry: BPF trampolines can be put where ftrace has its calls.
 	Fentry bool `json:"fentry"`
 	Kprobe bool `json:"kprobe"`
+	// KprobesNeedFtrace: the kernel refuses kprobes on functions that ftrace
+	// can't get at (within_notrace_func in kernel/trace/trace_kprobe.c). Where
+	// it doesn't, or has that inlined, only trying tells.
+	KprobesNeedFtrace bool `json:"kprobes_need_ftrace"`
 	// Fetch: atomics that return the old value (5.12 and later).
 	Fetch bool `json:"fetch"`
 	// Recursion: a fentry program doesn't run within itself (5.12 and later).
@@ -58,6 +62,14 @@ type function struct {
 	// Args are the types of its arguments without const and the like, null if
 	// BTF doesn't have it; with a suffix, those of the function it was made of.
 	Args []string `json:"args"`
+}
+
+// untraceable says that ftrace can't get at f, "" if it can or nobody knows.
+func (f *function) untraceable() string {
+	if f.Traceable == nil || *f.Traceable {
+		return ""
+	}
+	return f.Name + " can't be traced (it isn't in available_filter_functions)"
 }
 
 // describes reports whether there is BTF for a module, "" being the kernel.

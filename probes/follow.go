@@ -16,7 +16,7 @@ func (s *Set) follow() error {
 	if !s.modules.fresh() {
 		return nil
 	}
-	k, err := readKernel(false)
+	k, err := readKernel()
 	if err != nil {
 		return fmt.Errorf("hook modules that were loaded meanwhile: %w", err)
 	}
@@ -25,22 +25,21 @@ func (s *Set) follow() error {
 		return fmt.Errorf("hook modules that were loaded meanwhile: %w", err)
 	}
 	defer l.close()
-	for _, c := range plan(&k.description, s.options.Mode, s.options.Delivery) {
-		if s.modules.isFresh(c.module) {
-			s.rehook(l, c)
-		}
+	fresh, err := s.hook(k, l, func(p *probe) bool { return s.modules.isFresh(p.module) })
+	for _, a := range fresh {
+		s.rehook(a)
 	}
 	s.modules.hooked()
-	return nil
+	return err
 }
 
-// rehook puts a probe on the function that has come, in place of what it was on.
-func (s *Set) rehook(l *loader, c choice) {
+// rehook has a probe that is on the function that has come take the place of
+// what it was.
+func (s *Set) rehook(a *attached) {
 	for i, old := range s.probes {
-		if old.name != c.name {
+		if old.name != a.name {
 			continue
 		}
-		a := l.attach(c)
 		if a.ledger.Status == event.StatusAttached {
 			// Not an error of the recording's: it has what it wants.
 			a.ledger.Since, _ = bootTime()

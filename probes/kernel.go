@@ -25,17 +25,12 @@ type kernel struct {
 	possibleCPUs int
 	// types has the BTF of the kernel and its modules.
 	types *btf.Cache
-	// thorough: see readKernel.
-	thorough bool
 }
 
-// readKernel looks at the running kernel and changes nothing.
-//
-// A thorough look asks ftrace too which functions it can get at. That list is
-// long, and the kernel makes it anew each time: whoever attaches finds out by
-// trying.
-func readKernel(thorough bool) (*kernel, error) {
-	k := &kernel{types: btf.NewCache(), thorough: thorough}
+// readKernel looks at the running kernel and changes nothing. Which functions
+// can be traced is left to learnTraceable.
+func readKernel() (*kernel, error) {
+	k := &kernel{types: btf.NewCache()}
 	if _, err := k.types.Kernel(); err != nil {
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, ebpf.ErrNotSupported) {
 			return nil, ErrNoBTF

@@ -33,10 +33,11 @@ func inLab(t *testing.T) *kernel {
 	if out, err := exec.Command("modprobe", "mac80211").CombinedOutput(); err != nil {
 		t.Fatalf("modprobe: %v: %s", err, out)
 	}
-	k, err := readKernel(true)
+	k, err := readKernel()
 	if err != nil {
 		t.Fatal(err)
 	}
+	k.learnTraceable()
 	return k
 }
 

@@ -92,8 +92,8 @@ func (d *description) choose(p *probe, mode Mode) choice {
 
 // forbidden says why nothing can be traced at all, "" if it can.
 func (d *description) forbidden() string {
-	if d.Lockdown == "confidentiality" {
-		return "the kernel is locked down (confidentiality), which forbids to trace it"
+	if d.Lockdown == lockedDown {
+		return whyLockedDown
 	}
 	return d.Privileges
 }
@@ -134,8 +134,6 @@ func (d *description) find(p *probe, c *candidate) (f *function, why string) {
 // usable says why a program must not be put on a function, "" if it may.
 func (d *description) usable(f *function, c *candidate) string {
 	switch {
-	case f.Traceable != nil && !*f.Traceable:
-		return fmt.Sprintf("%s can't be traced (it isn't in available_filter_functions)", f.Name)
 	case c.early && !d.Features.OwnCount:
 		return fmt.Sprintf("%s doesn't serve on kernels as late as this", f.Name)
 	case f.Args != nil && !matches(c.args, f.Args):
@@ -156,6 +154,8 @@ func (d *description) hooks(f *function, mode Mode) (hooks []string, why string)
 		hooks = append(hooks, hookKprobe)
 	}
 	switch {
+	case len(hooks) == 0 && noFentry == noKprobe:
+		return nil, noFentry
 	case len(hooks) == 0 && mode == ModeKprobe:
 		return nil, "no kprobe: " + noKprobe
 	case len(hooks) == 0 && mode == ModeFentry:
@@ -180,7 +180,7 @@ func (d *description) noFentry(f *function) string {
 	case f.Args == nil || baseName(f.Name) != f.Name:
 		return fmt.Sprintf("there is no type information for %s", f.Name)
 	}
-	return ""
+	return f.untraceable()
 }
 
 // noKprobe says why kprobes can't be put on f, "" if they can.
@@ -192,6 +192,9 @@ func (d *description) noKprobe(f *function) string {
 		return d.Denials.Kprobes
 	case n > 1:
 		return fmt.Sprintf("%d functions are called %s", n, f.Name)
+	case d.Features.KprobesNeedFtrace && f.Name == baseName(f.Name):
+		// With a suffix, the kernel looks at the function it was made of, too.
+		return f.untraceable()
 	}
 	return ""
 }

@@ -173,8 +173,41 @@ func TestChoose(t *testing.T) {
 		},
 		{
 			name: "not traceable", probe: "setup_net",
-			change: func(d *description) { d.edit("setup_net", func(f *function) { f.Traceable = &no }) },
+			change: func(d *description) {
+				d.Features.KprobesNeedFtrace = true
+				d.edit("setup_net", func(f *function) { f.Traceable = &no })
+			},
 			reason: "setup_net can't be traced (it isn't in available_filter_functions)",
+		},
+		{
+			name: "not traceable, by fentry", probe: "setup_net", mode: ModeFentry,
+			change: func(d *description) { d.edit("setup_net", func(f *function) { f.Traceable = &no }) },
+			reason: "no fentry: setup_net can't be traced (it isn't in available_filter_functions)",
+		},
+		{
+			name: "not traceable, and kprobes may not mind", probe: "setup_net",
+			change:   func(d *description) { d.edit("setup_net", func(f *function) { f.Traceable = &no }) },
+			function: "setup_net", hooks: []string{hookKprobe},
+			reason: "no fentry: setup_net can't be traced (it isn't in available_filter_functions)",
+		},
+		{
+			name: "not traceable, and kprobes may not mind for what it was made of", probe: "ops_init",
+			change: func(d *description) {
+				d.Features.KprobesNeedFtrace = true
+				d.edit("ops_init", func(f *function) { f.Name, f.Traceable = "ops_init.constprop.0", &no })
+			},
+			function: "ops_init.constprop.0", hooks: []string{hookKprobe},
+			reason: "no fentry: there is no type information for ops_init.constprop.0",
+		},
+		{
+			name: "not traceable, but the next is", probe: "dev_change_net_namespace",
+			change: func(d *description) {
+				d.Features.KprobesNeedFtrace = true
+				d.Functions = append(d.Functions, function{
+					Name: "__dev_change_net_namespace", Traceable: &no, Args: []string{"struct net_device *", "struct net *"},
+				})
+			},
+			function: "dev_change_net_namespace", hooks: both,
 		},
 		{
 			name: "perhaps traceable", probe: "setup_net",

@@ -76,7 +76,7 @@ func Attach(o Options) (*Set, error) {
 	}
 	// From before the look at the kernel on, so that no module comes in between.
 	modules := newModules("/sys/module", probedModules()...)
-	k, err := readKernel(false)
+	k, err := readKernel()
 	if err != nil {
 		return nil, err
 	}
@@ -134,9 +134,10 @@ func (s *Set) open(o Options) (err error) {
 	s.lifecycleSeq.ring, s.packetsSeq.ring = s.lifecycle.name, s.packets.name
 	works := false
 	var failure string
-	for _, c := range plan(&s.kernel.description, o.Mode, o.Delivery) {
-		a := s.loader.attach(c)
-		s.probes = append(s.probes, a)
+	if s.probes, err = s.hook(s.kernel, s.loader, func(*probe) bool { return true }); err != nil {
+		return err
+	}
+	for _, a := range s.probes {
 		works = works || a.ledger.Status == event.StatusAttached
 		if failure == "" {
 			failure = a.ledger.Reason

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -64,12 +65,20 @@ far as that can be seen. It exits with 1 if record wouldn't work here and now.
 // writeCheck is for people: first whether it works, and what to do.
 func writeCheck(out io.Writer, o *probes.Outlook) error {
 	fmt.Fprintf(out, "Linux %s %s\n\n", analyze.Escape(o.Release), o.Arch)
+	absent := 0
+	for _, p := range o.Probes {
+		if p.Status == probes.ProbeAbsent {
+			absent++
+		}
+	}
 	verdict := "Recording works here."
 	switch {
 	case !o.Works():
 		verdict = "Recording does NOT work here and now:"
 	case len(o.Problems) > 0:
 		verdict = "Recording works here, but not all of it:"
+	case absent > 0:
+		verdict = fmt.Sprintf("Recording works here, but for %d of %d probes.", absent, len(o.Probes))
 	}
 	fmt.Fprintln(out, verdict)
 	for _, p := range o.Problems {
@@ -110,18 +119,33 @@ func writeCheckProbes(out io.Writer, o *probes.Outlook) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	title := "\nWHY NOT, AND WHAT A REPORT LACKS WITHOUT\n"
-	for _, p := range o.Probes {
-		if p.Reason == "" {
-			continue
-		}
-		fmt.Fprintf(out, "%s  %s: %s\n", title, p.Name, analyze.EscapeText(p.Reason))
-		if p.Status == probes.ProbeAbsent {
-			fmt.Fprintf(out, "      without it: %s\n", p.Loses)
-		}
-		title = ""
-	}
+	writeCheckReasons(out, o)
 	return nil
+}
+
+// writeCheckReasons says each reason once, with the probes it is one for.
+func writeCheckReasons(out io.Writer, o *probes.Outlook) {
+	var reasons []string
+	for _, p := range o.Probes {
+		if p.Reason != "" && !slices.Contains(reasons, p.Reason) {
+			reasons = append(reasons, p.Reason)
+		}
+	}
+	if len(reasons) > 0 {
+		fmt.Fprintln(out, "\nWHY NOT, AND WHAT A REPORT LACKS WITHOUT")
+	}
+	for _, reason := range reasons {
+		fmt.Fprintf(out, "  %s\n", analyze.EscapeText(reason))
+		for _, p := range o.Probes {
+			switch {
+			case p.Reason != reason:
+			case p.Status == probes.ProbeAbsent:
+				fmt.Fprintf(out, "      no %s: %s\n", p.Name, p.Loses)
+			default:
+				fmt.Fprintf(out, "      %s by %s\n", p.Name, p.Hook)
+			}
+		}
+	}
 }
 
 func privileges(o *probes.Outlook) string {

@@ -5,8 +5,12 @@ package main
 import (
 	"encoding/json"
 	"strconv"
+	"strings"
+	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/nstrace/nstrace/probes"
 )
 
 // hookOf is what check and report say of one probe.
@@ -15,10 +19,11 @@ type hookOf struct {
 	Hook     *string
 	Function *string
 	Module   *string
+	Reason   *string
 }
 
-// samehooks N CHECK REPORT compares the hooks that check announced with those of
-// a recording. N of the probes must have one.
+// samehooks N CHECK REPORT compares the hooks that check announced, and its
+// reasons, with those of a recording. N of the probes must have one.
 func sameHooks(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: samehooks N CHECK.json REPORT.json")
@@ -52,9 +57,9 @@ func sameHooks(ts *testscript.TestScript, neg bool, args []string) {
 func describeHook(h hookOf) string {
 	text := h.Name
 	if h.Hook == nil {
-		return text + " absent"
+		h.Function, h.Module = nil, nil
 	}
-	for _, s := range []*string{h.Hook, h.Function, h.Module} {
+	for _, s := range []*string{h.Hook, h.Function, h.Module, h.Reason} {
 		if s == nil {
 			text += " -"
 		} else {
@@ -62,4 +67,59 @@ func describeHook(h hookOf) string {
 		}
 	}
 	return text
+}
+
+// TestWriteCheck: the reasons are told once each, with what they mean.
+func TestWriteCheck(t *testing.T) {
+	yes := true
+	o := &probes.Outlook{
+		Release: "6.1.0", Arch: "amd64", Types: true,
+		Modules: []probes.ModuleOutlook{{Name: "cfg80211", State: probes.ModuleLoaded, Types: &yes}, {Name: "mac80211", State: probes.ModuleNotLoaded}},
+		Probes: []probes.ProbeOutlook{
+			{Name: "setup_net", Status: probes.ProbeAvailable, Hook: "fentry", Function: "setup_net", Loses: "births"},
+			{Name: "free_net", Status: probes.ProbeAbsent, Reason: "there is no such thing", Loses: "ends"},
+			{Name: "wiphy_free", Status: probes.ProbeUnknown, Hook: "kprobe", Function: "cfg80211_dev_free", Module: "cfg80211", Reason: "no fentry", Loses: "frees"},
+			{Name: "ieee80211_if_add", Status: probes.ProbeAbsent, Reason: "there is no such thing", Loses: "additions"},
+		},
+	}
+	want := `Linux 6.1.0 amd64
+
+Recording works here, but for 2 of 4 probes.
+
+type information  there
+privileges        all that are of use
+lockdown          unknown
+module cfg80211   loaded, with type information
+module mac80211   not loaded
+
+PROBES
+  probe             hook     function           module
+  setup_net         fentry   setup_net          -
+  free_net          absent   -                  -
+  wiphy_free        kprobe?  cfg80211_dev_free  cfg80211
+  ieee80211_if_add  absent   -                  -
+
+WHY NOT, AND WHAT A REPORT LACKS WITHOUT
+  there is no such thing
+      no free_net: ends
+      no ieee80211_if_add: additions
+  no fentry
+      wiphy_free by kprobe
+`
+	var got strings.Builder
+	if err := writeCheck(&got, o); err != nil || got.String() != want {
+		t.Errorf("%v:\n%s\nwant:\n%s", err, got.String(), want)
+	}
+	o.Problems = []probes.Problem{{What: "too little", Remedy: "get more"}, {Fatal: true, What: "nothing", Remedy: "get some"}}
+	got.Reset()
+	if err := writeCheck(&got, o); err != nil || !strings.Contains(got.String(), `
+Recording does NOT work here and now:
+  warning   too little
+            to do: get more
+  error     nothing
+            to do: get some
+
+`) {
+		t.Errorf("%v:\n%s", err, got.String())
+	}
 }
