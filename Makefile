@@ -44,10 +44,10 @@ go-test: ## the tests alone, those in virtual machines included
 	@$(untested-after)
 
 .PHONY: test-kernels
-test-kernels: ## record on every kernel of the lab by every hook, not only one or two on each
+test-kernels: ## those tests alone that run on every kernel of the lab, by every hook
 	@lab/setup go lab
 	@$(untested-before)
-	NSTRACE_UNTESTED=$(UNTESTED) $(GO) test -count=1 -timeout 40m -run 'TestMove|TestProbes' ./e2e -all
+	NSTRACE_UNTESTED=$(UNTESTED) $(GO) test -count=1 -timeout 40m -run 'TestMove|TestProbes' ./e2e
 	@$(untested-after)
 
 # go test keeps quiet about what it skipped; e2e writes down what it could not test.

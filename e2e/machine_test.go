@@ -30,6 +30,12 @@ const untestedFile = "NSTRACE_UNTESTED"
 // untested skips a test for reasons that aren't nstrace's, aloud.
 func untested(t *testing.T, format string, args ...any) {
 	t.Helper()
+	t.Skip("NOT TESTED: " + note(t, format, args...))
+}
+
+// note says aloud what a test leaves out.
+func note(t *testing.T, format string, args ...any) string {
+	t.Helper()
 	said := fmt.Sprintf("%s: %s", t.Name(), fmt.Sprintf(format, args...))
 	if file := os.Getenv(untestedFile); file != "" {
 		f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
@@ -39,7 +45,8 @@ func untested(t *testing.T, format string, args ...any) {
 		defer f.Close()
 		fmt.Fprintln(f, said)
 	}
-	t.Skip("NOT TESTED: " + said)
+	t.Log(said)
+	return said
 }
 
 // kernelOf returns a suite's kernel. Where the unstable one can't be had, or

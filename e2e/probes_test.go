@@ -15,20 +15,28 @@ import (
 // which package probes makes plans in its other tests. To renew them:
 //
 //	go test ./e2e -run TestProbes -keep "$PWD/testdata"
-//	go test ./probes -run TestPlan -update
+//	go test ./probes -update
 func TestProbes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots virtual machines")
 	}
-	for _, c := range []struct{ suite, arch, run string }{
-		{"bullseye", "amd64", "TestLab"},
-		{"bookworm", "amd64", "TestLab"},
-		{"trixie", "amd64", "TestLab"},
-		{"sid", "amd64", "TestLab"},
-		// The machine has none of the tools that make radios live.
-		{"bookworm", "arm64", "TestLab(Description|Programs|Failure|Offsets)"},
+	// Locking the kernel down is the last that can be done with it.
+	const everything = `./test "$@" -test.run TestLab && ./test -test.v -test.run TestLockedDown`
+	for _, c := range []struct {
+		suite, arch string
+		run         []string
+	}{
+		{"bullseye", "amd64", []string{"sh", "-c", everything, "sh"}},
+		{"bookworm", "amd64", []string{"sh", "-c", everything, "sh"}},
+		{"trixie", "amd64", []string{"sh", "-c", everything, "sh"}},
+		{"sid", "amd64", []string{"sh", "-c", everything, "sh"}},
+		// The machine has none of the tools that make radios live, and no shell.
+		{"bookworm", "arm64", []string{
+			"./test", "-test.run", "TestLab(Description|Programs|Failure|Offsets|Untraceable|CheckStates)",
+		}},
 	} {
 		t.Run(c.suite+" "+c.arch, func(t *testing.T) {
+			t.Parallel()
 			if c.arch == "arm64" && runtime.GOARCH != c.arch {
 				if _, err := exec.LookPath("qemu-system-aarch64"); err != nil {
 					t.Skip("there is no qemu-system-aarch64 here")
@@ -38,7 +46,7 @@ func TestProbes(t *testing.T) {
 			buildFor(t, c.arch, filepath.Join(dir, "test"), "test", "-c", "../probes")
 			kernel := kernelOf(t, c.suite, c.arch)
 			status, out := bootKernel(t, kernel, dir, []string{"NSTRACE_LAB=1", "TMPDIR=/tmp"},
-				"./test", "-test.v", "-test.run", c.run, "-description", "kernel.json")
+				append(c.run[:len(c.run):len(c.run)], "-test.v", "-description", "kernel.json")...)
 			if status != 0 {
 				t.Errorf("exit status %d", status)
 			}

@@ -20,6 +20,7 @@ func TestInMachine(t *testing.T) {
 		{"snapshot", "."},
 	} {
 		t.Run(c.pkg, func(t *testing.T) {
+			t.Parallel()
 			dir := t.TempDir()
 			build(t, filepath.Join(dir, "test"), "test", "-c", "../"+c.pkg)
 			if data := filepath.Join("..", c.pkg, "testdata"); exists(data) {
