@@ -17,14 +17,16 @@ struct {
 } packets SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+} tasks SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, NST_RINGS);
 	__type(key, __u32);
 	__type(value, __u64);
 } sequence SEC(".maps");
-
-/* How much may wait in a ring before its reader is woken: see wake_flags. */
-const volatile __u64 wake_bytes = 1 << 20;
 
 /*
  * How many arguments the functions take whose number differs from kernel to
@@ -79,11 +81,13 @@ static __always_inline __u64 next_seq(__u32 ring)
 
 /*
  * The reader looks by itself some times a second, so records don't wake it,
- * except when they come so fast that the ring would fill meanwhile.
+ * except when they come so fast that the ring would fill meanwhile: when it is
+ * full to a quarter.
  */
 static __always_inline __u64 wake_flags(void *ring)
 {
-	if (bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) >= wake_bytes)
+	if (bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) >=
+	    bpf_ringbuf_query(ring, BPF_RB_RING_SIZE) / 4)
 		return BPF_RB_FORCE_WAKEUP;
 	return BPF_RB_NO_WAKEUP;
 }

@@ -58,10 +58,13 @@ struct list_head {
 	struct list_head *next;
 };
 
+struct user_namespace;
+
 /* include/net/net_namespace.h */
 struct net {
 	struct ns_common ns;
 	__u64 net_cookie;
+	struct user_namespace *user_ns;
 	struct list_head exit_list;
 };
 
@@ -82,11 +85,68 @@ typedef struct {
 	struct net *net;
 } possible_net_t;
 
-struct nsproxy {
-	struct net *net_ns;
+struct user_namespace {
+	struct ns_common ns;
 };
+struct uts_namespace {
+	struct ns_common ns;
+};
+struct ipc_namespace {
+	struct ns_common ns;
+};
+struct mnt_namespace {
+	struct ns_common ns;
+};
+struct pid_namespace {
+	struct ns_common ns;
+};
+struct cgroup_namespace {
+	struct ns_common ns;
+};
+struct time_namespace {
+	struct ns_common ns;
+};
+
+/* include/linux/nsproxy.h */
+struct nsproxy {
+	struct uts_namespace *uts_ns;
+	struct ipc_namespace *ipc_ns;
+	struct mnt_namespace *mnt_ns;
+	struct pid_namespace *pid_ns_for_children;
+	struct net *net_ns;
+	struct time_namespace *time_ns;
+	struct cgroup_namespace *cgroup_ns;
+};
+
+/* include/linux/cgroup-defs.h */
+struct kernfs_node {
+	__u64 id;
+};
+struct cgroup {
+	struct kernfs_node *kn;
+};
+struct css_set {
+	struct cgroup *dfl_cgrp;
+};
+
+struct cred {
+	struct user_namespace *user_ns;
+};
+struct signal_struct {
+	atomic_t live;
+};
+
+/* include/linux/sched.h */
 struct task_struct {
+	int pid;
+	int tgid;
+	struct task_struct *real_parent;
+	struct task_struct *group_leader;
+	const struct cred *real_cred;
+	char comm[16];
 	struct nsproxy *nsproxy;
+	struct signal_struct *signal;
+	struct css_set *cgroups;
 };
 
 /* include/net/net_namespace.h */

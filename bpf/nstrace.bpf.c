@@ -4,10 +4,13 @@
 #include "wiphy.bpf.c"
 #include "netdev.bpf.c"
 #include "delivery.bpf.c"
+#include "task.bpf.c"
 
 /* Named here so that BTF, and so Go, has them. */
 const struct nst_event *unused_nst_event __attribute__((unused));
 const struct nst_packet *unused_nst_packet __attribute__((unused));
+const struct nst_task *unused_nst_task __attribute__((unused));
+const enum nst_task_op *unused_nst_task_op __attribute__((unused));
 const enum nst_kind *unused_nst_kind __attribute__((unused));
 const enum nst_phase *unused_nst_phase __attribute__((unused));
 const enum nst_flag *unused_nst_flag __attribute__((unused));

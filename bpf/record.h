@@ -42,6 +42,10 @@ enum nst_kind {
 	NST_NETNS_PUT = 34,
 	NST_PERNET_EXIT = 35,
 	NST_DEVICE_RENAME = 36,
+	NST_TASK_SWITCH = 48,
+	NST_TASK_FORK = 49,
+	NST_TASK_EXEC = 50,
+	NST_TASK_EXIT = 51,
 
 	NST_KINDS = 64,
 };
@@ -156,6 +160,38 @@ struct nst_packet {
 	__u16 pad[3];
 };
 
+/* What a task did: event.TaskOp. */
+enum nst_task_op {
+	NST_OP_FORK = 1,
+	NST_OP_SWITCH = 2,
+	NST_OP_EXEC = 3,
+	NST_OP_EXIT = 4,
+};
+
+/* One task that came into a namespace or left one: event.Task. */
+struct nst_task {
+	__u64 seq;
+	__u64 time;
+	__u64 cgroup;
+	struct nst_net net;
+	struct nst_net from;
+	__u32 cpu;
+	__u32 op;
+	__u32 pid;
+	__u32 tid;
+	__u32 parent;
+	__u32 threads;
+	__u32 mnt_ns;
+	__u32 pid_ns;
+	__u32 uts_ns;
+	__u32 ipc_ns;
+	__u32 cgroup_ns;
+	__u32 time_ns;
+	__u32 user_ns;
+	__u32 pad;
+	char comm[16];
+};
+
 /* What became of the returns of calls whose entries were seen, and of others. */
 enum nst_return {
 	NST_RETURN_SEEN = 0,
@@ -178,7 +214,8 @@ struct nst_probe_stats {
 enum nst_ring {
 	NST_LIFECYCLE = 0,
 	NST_PACKETS = 1,
-	NST_RINGS = 2,
+	NST_TASKS = 2,
+	NST_RINGS = 3,
 };
 
 /* Losses that belong to no probe, per CPU. */

@@ -40,7 +40,8 @@ type ProbeLedger struct {
 	Name     string `json:"name"`
 	Function string `json:"function,omitempty"`
 	Module   string `json:"module,omitempty"`
-	// Hook is "fentry" (with fexit), "kprobe" (with kretprobe) or "" if none.
+	// Hook is "fentry" (with fexit), "kprobe" (with kretprobe), "tracepoint",
+	// "cgroup" (a program attached to the root of the cgroup hierarchy) or "" if none.
 	Hook   string `json:"hook"`
 	Status Status `json:"status"`
 	// Reason says why this hook, or why none, with the kernel's error.
@@ -82,7 +83,7 @@ type ProbeLedger struct {
 
 // RingLedger is one ring's account: Received + Lost is what the kernel sent.
 type RingLedger struct {
-	// Name is "lifecycle" or "packets".
+	// Name is "lifecycle", "tasks" or "packets".
 	Name string `json:"name"`
 	// Size is in bytes.
 	Size     uint64 `json:"size"`

@@ -14,13 +14,14 @@ const (
 	// TaskFork: it was made by Parent, in Net already (sched_process_fork).
 	TaskFork
 	// TaskSwitch: it went from From to Net by setns or unshare
-	// (switch_task_namespaces).
+	// (switch_task_namespaces); where these are the same, only its other
+	// namespaces changed.
 	TaskSwitch
 	// TaskExec: it is another program now; Comm is the new name
 	// (sched_process_exec).
 	TaskExec
-	// TaskExit: it let go of Net, its last namespace, to end
-	// (switch_task_namespaces to none).
+	// TaskExit: it lets go of Net, its last namespace, to end
+	// (exit_task_namespaces).
 	TaskExit
 	TaskOpCount
 )
@@ -41,9 +42,14 @@ type Namespaces struct {
 	Mnt, PID, UTS, IPC, Cgroup, Time, User uint32
 }
 
-// Task is a task that came into a network namespace or left one. Only tasks in
-// namespaces other than the initial one are told of, and of threads only those
-// that part from their process: whose namespace isn't its leader's.
+// Task is a task that came into a network namespace or left one.
+//
+// Told of are processes in namespaces other than the initial one, and of threads
+// only those that have parted from their process: whose namespace isn't its
+// leader's (the thread whose TID is the process's PID), or whose leader has ended
+// before them. A change from one namespace to another is told of always. So when
+// a leader leaves a namespace or ends and Threads says that it had others, those
+// not told of are still in the namespace it was in.
 type Task struct {
 	// Seq counts the task records of one CPU from 0, taken before ring space was
 	// reserved, so a gap is a loss.
@@ -55,9 +61,13 @@ type Task struct {
 	// that made it, or that it is a child of.
 	PID, TID, Parent uint32
 	Comm             string
-	// Net is the namespace it is in now, From the one it was in before.
+	// Threads is how many other threads of its process were running.
+	Threads uint32
+	// Net is the namespace it is in now, or lets go of to end; From the one it
+	// was in before, or of a fork the one its parent is in.
 	Net, From NetRef
-	// Others are its other namespaces.
+	// Others are its other namespaces. In a switch, User is unknown if it is
+	// about to change with them.
 	Others Namespaces
 	// Cgroup is the id of its cgroup (version 2), 0 if unknown. Cgroups have
 	// their paths.

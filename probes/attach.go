@@ -81,7 +81,7 @@ func (l *loader) tryHook(a *attached, hook string) (err error) {
 
 func attachProgram(p *ebpf.Program, function, hook string, exit bool) (link.Link, error) {
 	switch {
-	case hook == hookFentry:
+	case hook == hookFentry, hook == hookTracepoint:
 		return link.AttachTracing(link.TracingOptions{Program: p})
 	case exit:
 		return link.Kretprobe(function, p, nil)

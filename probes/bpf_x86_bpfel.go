@@ -190,6 +190,10 @@ const (
 	bpfNstKindNST_NETNS_PUT         bpfNstKind = 34
 	bpfNstKindNST_PERNET_EXIT       bpfNstKind = 35
 	bpfNstKindNST_DEVICE_RENAME     bpfNstKind = 36
+	bpfNstKindNST_TASK_SWITCH       bpfNstKind = 48
+	bpfNstKindNST_TASK_FORK         bpfNstKind = 49
+	bpfNstKindNST_TASK_EXEC         bpfNstKind = 50
+	bpfNstKindNST_TASK_EXIT         bpfNstKind = 51
 	bpfNstKindNST_KINDS             bpfNstKind = 64
 )
 
@@ -240,7 +244,53 @@ type bpfNstRing uint32
 const (
 	bpfNstRingNST_LIFECYCLE bpfNstRing = 0
 	bpfNstRingNST_PACKETS   bpfNstRing = 1
-	bpfNstRingNST_RINGS     bpfNstRing = 2
+	bpfNstRingNST_TASKS     bpfNstRing = 2
+	bpfNstRingNST_RINGS     bpfNstRing = 3
+)
+
+type bpfNstTask struct {
+	_      structs.HostLayout
+	Seq    uint64
+	Time   uint64
+	Cgroup uint64
+	Net    struct {
+		_      structs.HostLayout
+		Ptr    uint64
+		Cookie uint64
+		Inum   uint32
+		Pad    uint32
+	}
+	From struct {
+		_      structs.HostLayout
+		Ptr    uint64
+		Cookie uint64
+		Inum   uint32
+		Pad    uint32
+	}
+	Cpu      uint32
+	Op       uint32
+	Pid      uint32
+	Tid      uint32
+	Parent   uint32
+	Threads  uint32
+	MntNs    uint32
+	PidNs    uint32
+	UtsNs    uint32
+	IpcNs    uint32
+	CgroupNs uint32
+	TimeNs   uint32
+	UserNs   uint32
+	Pad      uint32
+	Comm     [16]int8
+}
+
+type bpfNstTaskOp uint32
+
+const (
+	bpfNstTaskOpNST_OP_FORK   bpfNstTaskOp = 1
+	bpfNstTaskOpNST_OP_SWITCH bpfNstTaskOp = 2
+	bpfNstTaskOpNST_OP_EXEC   bpfNstTaskOp = 3
+	bpfNstTaskOpNST_OP_EXIT   bpfNstTaskOp = 4
 )
 
 // Names of all BPF objects in the ELF.
@@ -255,6 +305,7 @@ const (
 	bpfMapPackets                    = "packets"
 	bpfMapProbeStats                 = "probe_stats"
 	bpfMapSequence                   = "sequence"
+	bpfMapTasks                      = "tasks"
 	bpfMapWiphyIndices               = "wiphy_indices"
 	bpfProgCleanupNetFentry          = "cleanup_net_fentry"
 	bpfProgCleanupNetFexit           = "cleanup_net_fexit"
@@ -264,6 +315,7 @@ const (
 	bpfProgDeliverSkbKprobe          = "deliver_skb_kprobe"
 	bpfProgDeviceRenameFentry        = "device_rename_fentry"
 	bpfProgDeviceRenameKprobe        = "device_rename_kprobe"
+	bpfProgFindInitNet               = "find_init_net"
 	bpfProgFreeNetFentry             = "free_net_fentry"
 	bpfProgFreeNetKprobe             = "free_net_kprobe"
 	bpfProgIfAddFentry               = "if_add_fentry"
@@ -302,6 +354,12 @@ const (
 	bpfProgSetupNetFexit             = "setup_net_fexit"
 	bpfProgSetupNetKprobe            = "setup_net_kprobe"
 	bpfProgSetupNetKretprobe         = "setup_net_kretprobe"
+	bpfProgTaskExecTracepoint        = "task_exec_tracepoint"
+	bpfProgTaskExitFentry            = "task_exit_fentry"
+	bpfProgTaskExitKprobe            = "task_exit_kprobe"
+	bpfProgTaskForkTracepoint        = "task_fork_tracepoint"
+	bpfProgTaskSwitchFentry          = "task_switch_fentry"
+	bpfProgTaskSwitchKprobe          = "task_switch_kprobe"
 	bpfProgUnregisterPernetFentry    = "unregister_pernet_fentry"
 	bpfProgUnregisterPernetFexit     = "unregister_pernet_fexit"
 	bpfProgUnregisterPernetKprobe    = "unregister_pernet_kprobe"
@@ -333,7 +391,9 @@ const (
 	bpfProgWirelessExitKprobe        = "wireless_exit_kprobe"
 	bpfProgWirelessExitKretprobe     = "wireless_exit_kretprobe"
 	bpfVarHaveFetch                  = "have_fetch"
+	bpfVarInitialNet                 = "initial_net"
 	bpfVarNetdevMoveArgs             = "netdev_move_args"
+	bpfVarOwnTgid                    = "own_tgid"
 	bpfVarPerCpuOffset               = "per_cpu_offset"
 	bpfVarPossibleCpus               = "possible_cpus"
 	bpfVarRdevKnown                  = "rdev_known"
@@ -358,7 +418,8 @@ const (
 	bpfVarUnusedNstPhase             = "unused_nst_phase"
 	bpfVarUnusedNstReturn            = "unused_nst_return"
 	bpfVarUnusedNstRing              = "unused_nst_ring"
-	bpfVarWakeBytes                  = "wake_bytes"
+	bpfVarUnusedNstTask              = "unused_nst_task"
+	bpfVarUnusedNstTaskOp            = "unused_nst_task_op"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -411,6 +472,7 @@ type bpfProgramSpecs struct {
 	DeliverSkbKprobe          *ebpf.ProgramSpec `ebpf:"deliver_skb_kprobe"`
 	DeviceRenameFentry        *ebpf.ProgramSpec `ebpf:"device_rename_fentry"`
 	DeviceRenameKprobe        *ebpf.ProgramSpec `ebpf:"device_rename_kprobe"`
+	FindInitNet               *ebpf.ProgramSpec `ebpf:"find_init_net"`
 	FreeNetFentry             *ebpf.ProgramSpec `ebpf:"free_net_fentry"`
 	FreeNetKprobe             *ebpf.ProgramSpec `ebpf:"free_net_kprobe"`
 	IfAddFentry               *ebpf.ProgramSpec `ebpf:"if_add_fentry"`
@@ -449,6 +511,12 @@ type bpfProgramSpecs struct {
 	SetupNetFexit             *ebpf.ProgramSpec `ebpf:"setup_net_fexit"`
 	SetupNetKprobe            *ebpf.ProgramSpec `ebpf:"setup_net_kprobe"`
 	SetupNetKretprobe         *ebpf.ProgramSpec `ebpf:"setup_net_kretprobe"`
+	TaskExecTracepoint        *ebpf.ProgramSpec `ebpf:"task_exec_tracepoint"`
+	TaskExitFentry            *ebpf.ProgramSpec `ebpf:"task_exit_fentry"`
+	TaskExitKprobe            *ebpf.ProgramSpec `ebpf:"task_exit_kprobe"`
+	TaskForkTracepoint        *ebpf.ProgramSpec `ebpf:"task_fork_tracepoint"`
+	TaskSwitchFentry          *ebpf.ProgramSpec `ebpf:"task_switch_fentry"`
+	TaskSwitchKprobe          *ebpf.ProgramSpec `ebpf:"task_switch_kprobe"`
 	UnregisterPernetFentry    *ebpf.ProgramSpec `ebpf:"unregister_pernet_fentry"`
 	UnregisterPernetFexit     *ebpf.ProgramSpec `ebpf:"unregister_pernet_fexit"`
 	UnregisterPernetKprobe    *ebpf.ProgramSpec `ebpf:"unregister_pernet_kprobe"`
@@ -493,6 +561,7 @@ type bpfMapSpecs struct {
 	Packets      *ebpf.MapSpec `ebpf:"packets"`
 	ProbeStats   *ebpf.MapSpec `ebpf:"probe_stats"`
 	Sequence     *ebpf.MapSpec `ebpf:"sequence"`
+	Tasks        *ebpf.MapSpec `ebpf:"tasks"`
 	WiphyIndices *ebpf.MapSpec `ebpf:"wiphy_indices"`
 }
 
@@ -501,7 +570,9 @@ type bpfMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfVariableSpecs struct {
 	HaveFetch          *ebpf.VariableSpec `ebpf:"have_fetch"`
+	InitialNet         *ebpf.VariableSpec `ebpf:"initial_net"`
 	NetdevMoveArgs     *ebpf.VariableSpec `ebpf:"netdev_move_args"`
+	OwnTgid            *ebpf.VariableSpec `ebpf:"own_tgid"`
 	PerCpuOffset       *ebpf.VariableSpec `ebpf:"per_cpu_offset"`
 	PossibleCpus       *ebpf.VariableSpec `ebpf:"possible_cpus"`
 	RdevKnown          *ebpf.VariableSpec `ebpf:"rdev_known"`
@@ -526,7 +597,8 @@ type bpfVariableSpecs struct {
 	UnusedNstPhase     *ebpf.VariableSpec `ebpf:"unused_nst_phase"`
 	UnusedNstReturn    *ebpf.VariableSpec `ebpf:"unused_nst_return"`
 	UnusedNstRing      *ebpf.VariableSpec `ebpf:"unused_nst_ring"`
-	WakeBytes          *ebpf.VariableSpec `ebpf:"wake_bytes"`
+	UnusedNstTask      *ebpf.VariableSpec `ebpf:"unused_nst_task"`
+	UnusedNstTaskOp    *ebpf.VariableSpec `ebpf:"unused_nst_task_op"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -557,6 +629,7 @@ type bpfMaps struct {
 	Packets      *ebpf.Map `ebpf:"packets"`
 	ProbeStats   *ebpf.Map `ebpf:"probe_stats"`
 	Sequence     *ebpf.Map `ebpf:"sequence"`
+	Tasks        *ebpf.Map `ebpf:"tasks"`
 	WiphyIndices *ebpf.Map `ebpf:"wiphy_indices"`
 }
 
@@ -570,6 +643,7 @@ func (m *bpfMaps) Close() error {
 		m.Packets,
 		m.ProbeStats,
 		m.Sequence,
+		m.Tasks,
 		m.WiphyIndices,
 	)
 }
@@ -579,7 +653,9 @@ func (m *bpfMaps) Close() error {
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfVariables struct {
 	HaveFetch          *ebpf.Variable `ebpf:"have_fetch"`
+	InitialNet         *ebpf.Variable `ebpf:"initial_net"`
 	NetdevMoveArgs     *ebpf.Variable `ebpf:"netdev_move_args"`
+	OwnTgid            *ebpf.Variable `ebpf:"own_tgid"`
 	PerCpuOffset       *ebpf.Variable `ebpf:"per_cpu_offset"`
 	PossibleCpus       *ebpf.Variable `ebpf:"possible_cpus"`
 	RdevKnown          *ebpf.Variable `ebpf:"rdev_known"`
@@ -604,7 +680,8 @@ type bpfVariables struct {
 	UnusedNstPhase     *ebpf.Variable `ebpf:"unused_nst_phase"`
 	UnusedNstReturn    *ebpf.Variable `ebpf:"unused_nst_return"`
 	UnusedNstRing      *ebpf.Variable `ebpf:"unused_nst_ring"`
-	WakeBytes          *ebpf.Variable `ebpf:"wake_bytes"`
+	UnusedNstTask      *ebpf.Variable `ebpf:"unused_nst_task"`
+	UnusedNstTaskOp    *ebpf.Variable `ebpf:"unused_nst_task_op"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.
@@ -619,6 +696,7 @@ type bpfPrograms struct {
 	DeliverSkbKprobe          *ebpf.Program `ebpf:"deliver_skb_kprobe"`
 	DeviceRenameFentry        *ebpf.Program `ebpf:"device_rename_fentry"`
 	DeviceRenameKprobe        *ebpf.Program `ebpf:"device_rename_kprobe"`
+	FindInitNet               *ebpf.Program `ebpf:"find_init_net"`
 	FreeNetFentry             *ebpf.Program `ebpf:"free_net_fentry"`
 	FreeNetKprobe             *ebpf.Program `ebpf:"free_net_kprobe"`
 	IfAddFentry               *ebpf.Program `ebpf:"if_add_fentry"`
@@ -657,6 +735,12 @@ type bpfPrograms struct {
 	SetupNetFexit             *ebpf.Program `ebpf:"setup_net_fexit"`
 	SetupNetKprobe            *ebpf.Program `ebpf:"setup_net_kprobe"`
 	SetupNetKretprobe         *ebpf.Program `ebpf:"setup_net_kretprobe"`
+	TaskExecTracepoint        *ebpf.Program `ebpf:"task_exec_tracepoint"`
+	TaskExitFentry            *ebpf.Program `ebpf:"task_exit_fentry"`
+	TaskExitKprobe            *ebpf.Program `ebpf:"task_exit_kprobe"`
+	TaskForkTracepoint        *ebpf.Program `ebpf:"task_fork_tracepoint"`
+	TaskSwitchFentry          *ebpf.Program `ebpf:"task_switch_fentry"`
+	TaskSwitchKprobe          *ebpf.Program `ebpf:"task_switch_kprobe"`
 	UnregisterPernetFentry    *ebpf.Program `ebpf:"unregister_pernet_fentry"`
 	UnregisterPernetFexit     *ebpf.Program `ebpf:"unregister_pernet_fexit"`
 	UnregisterPernetKprobe    *ebpf.Program `ebpf:"unregister_pernet_kprobe"`
@@ -699,6 +783,7 @@ func (p *bpfPrograms) Close() error {
 		p.DeliverSkbKprobe,
 		p.DeviceRenameFentry,
 		p.DeviceRenameKprobe,
+		p.FindInitNet,
 		p.FreeNetFentry,
 		p.FreeNetKprobe,
 		p.IfAddFentry,
@@ -737,6 +822,12 @@ func (p *bpfPrograms) Close() error {
 		p.SetupNetFexit,
 		p.SetupNetKprobe,
 		p.SetupNetKretprobe,
+		p.TaskExecTracepoint,
+		p.TaskExitFentry,
+		p.TaskExitKprobe,
+		p.TaskForkTracepoint,
+		p.TaskSwitchFentry,
+		p.TaskSwitchKprobe,
 		p.UnregisterPernetFentry,
 		p.UnregisterPernetFexit,
 		p.UnregisterPernetKprobe,

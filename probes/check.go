@@ -65,7 +65,7 @@ const (
 type ProbeOutlook struct {
 	Name   string
 	Status string
-	// Hook is "fentry" or "kprobe", Function what it goes to, in Module ("" for
+	// Hook is as in [event.ProbeLedger], Function what it goes to, in Module ("" for
 	// the kernel itself). All are "" if the probe is absent. Without the
 	// privileges to record, they are what a process that has them would get.
 	Hook, Function, Module string
@@ -258,7 +258,7 @@ func (o *Outlook) lookAtProbes(d *description, mode Mode, delivery Delivery) {
 		p := ProbeOutlook{Name: c.name, Status: ProbeAbsent, Reason: c.reason, Loses: c.loses}
 		if len(c.hooks) > 0 {
 			p.Status, p.Hook, p.Function, p.Module = ProbeAvailable, c.hooks[0], c.function.Name, c.function.Module
-			some = true
+			some = some || c.hook == ""
 			switch why := c.function.untraceable(); {
 			case c.function.Traceable == nil:
 				p.Status, unknown = ProbeUnknown, true

@@ -12,6 +12,7 @@ import (
 // an interner for the strings.
 type decoder struct {
 	event  event.Event
+	entry  event.Task
 	packet event.Packet
 	names  interner
 	// undecoded counts records that are none of ours.
@@ -61,6 +62,31 @@ func (d *decoder) lifecycle(record []byte) (*event.Event, bool) {
 		e.Path, e.WiphyName = e.WiphyName, ""
 	}
 	return &d.event, true
+}
+
+// task decodes a record of the task ring. The task is valid until the next call.
+func (d *decoder) task(record []byte) (*event.Task, bool) {
+	if len(record) < int(unsafe.Sizeof(bpfNstTask{})) {
+		d.undecoded++
+		return nil, false
+	}
+	r := (*bpfNstTask)(unsafe.Pointer(unsafe.SliceData(record)))
+	if r.Op == uint32(event.TaskNone) || r.Op >= uint32(event.TaskOpCount) || r.Cpu >= maxCPUs {
+		d.undecoded++
+		return nil, false
+	}
+	d.entry = event.Task{
+		Seq: r.Seq, Time: r.Time, CPU: r.Cpu, Op: event.TaskOp(r.Op),
+		PID: r.Pid, TID: r.Tid, Parent: r.Parent, Threads: r.Threads,
+		Comm: d.names.string(r.Comm[:]),
+		Net:  event.NetRef{Ptr: r.Net.Ptr, Cookie: r.Net.Cookie, Inum: r.Net.Inum},
+		From: event.NetRef{Ptr: r.From.Ptr, Cookie: r.From.Cookie, Inum: r.From.Inum},
+		Others: event.Namespaces{
+			Mnt: r.MntNs, PID: r.PidNs, UTS: r.UtsNs, IPC: r.IpcNs, Cgroup: r.CgroupNs, Time: r.TimeNs, User: r.UserNs,
+		},
+		Cgroup: r.Cgroup,
+	}
+	return &d.entry, true
 }
 
 // packetRecord decodes a record of the packet ring. The packet is valid until the

@@ -70,7 +70,7 @@ func set(f field) any {
 	}
 	n := uint64(math.MaxUint64) >> (64 - f.value.Type().Bits())
 	switch f.path {
-	case "Kind", "Flow.Path", "Phase", "Stage":
+	case "Kind", "Flow.Path", "Phase", "Stage", "Op":
 		n = 2
 	case "Cpu":
 		n = maxCPUs - 1
@@ -155,6 +155,19 @@ func TestDecodeEveryField(t *testing.T) {
 			t.Errorf("sysctl: %+v", e)
 		}
 	})
+	t.Run("task", func(t *testing.T) {
+		var d decoder
+		everyField(t, bpfNstTask{Op: 1}, func(r *bpfNstTask) *event.Task {
+			e, ok := d.task(recordOf(r))
+			if !ok {
+				t.Fatalf("not decoded: %+v", r)
+			}
+			return e
+		}, map[string]string{
+			"Cpu": "CPU", "Pid": "PID", "Tid": "TID", "MntNs": "Others.Mnt", "PidNs": "Others.PID", "UtsNs": "Others.UTS",
+			"IpcNs": "Others.IPC", "CgroupNs": "Others.Cgroup", "TimeNs": "Others.Time", "UserNs": "Others.User",
+		})
+	})
 	t.Run("packet", func(t *testing.T) {
 		var d decoder
 		everyField(t, bpfNstPacket{}, func(r *bpfNstPacket) *event.Packet {
@@ -195,6 +208,25 @@ func TestDecodeNonsense(t *testing.T) {
 		e, ok := d.lifecycle(c.record)
 		if ok != c.ok || (e != nil) != c.ok || (d.undecoded == 0) != c.ok {
 			t.Errorf("%s: got %+v, %v, %d undecoded", c.name, e, ok, d.undecoded)
+		}
+	}
+	task := bpfNstTask{Op: uint32(event.TaskOpCount) - 1}
+	for _, c := range []struct {
+		name   string
+		record []byte
+		ok     bool
+	}{
+		{"valid", recordOf(&task), true},
+		{"nothing", nil, false},
+		{"short", recordOf(&task)[:len(recordOf(&task))-1], false},
+		{"cpu", recordOf(&bpfNstTask{Op: 1, Cpu: maxCPUs}), false},
+		{"no operation", recordOf(&bpfNstTask{}), false},
+		{"operation", recordOf(&bpfNstTask{Op: uint32(event.TaskOpCount)}), false},
+	} {
+		var d decoder
+		e, ok := d.task(c.record)
+		if ok != c.ok || (e != nil) != c.ok || (d.undecoded == 0) != c.ok {
+			t.Errorf("task, %s: got %+v, %v, %d undecoded", c.name, e, ok, d.undecoded)
 		}
 	}
 	packet := bpfNstPacket{}
@@ -264,13 +296,16 @@ func TestDecodeDoesNotAllocate(t *testing.T) {
 			NewName: [64]int8{'e', int8('0' + i%7)}, WiphyName: [64]int8{'p'}, LinkKind: [16]int8{'v'},
 		}
 	}
-	packet := bpfNstPacket{}
+	packet, task := bpfNstPacket{}, bpfNstTask{Op: 1, Comm: [16]int8{'s', 'h'}}
 	all := func() {
 		for i := range events {
 			if _, ok := d.lifecycle(recordOf(&events[i])); !ok {
 				t.Fatal("not decoded")
 			}
 			if _, ok := d.packetRecord(recordOf(&packet)); !ok {
+				t.Fatal("not decoded")
+			}
+			if _, ok := d.task(recordOf(&task)); !ok {
 				t.Fatal("not decoded")
 			}
 		}
@@ -309,6 +344,9 @@ func TestNumbers(t *testing.T) {
 		}},
 		{"nst_phase", map[string]int{
 			"NST_INSTANT": int(event.PhaseInstant), "NST_ENTER": int(event.PhaseEnter), "NST_EXIT": int(event.PhaseExit),
+		}},
+		{"nst_task_op", map[string]int{
+			"NST_OP_FORK": int(event.TaskFork), "NST_OP_SWITCH": int(event.TaskSwitch), "NST_OP_EXEC": int(event.TaskExec), "NST_OP_EXIT": int(event.TaskExit),
 		}},
 		{"nst_flag", map[string]int{"NST_RX": int(event.FlagRx), "NST_NO_ENTRY": int(event.FlagNoEntry), "NST_CAN_SWITCH": int(event.FlagCanSwitch), "NST_NET_ADMIN": int(event.FlagNetAdmin)}},
 		{"nst_path", map[string]int{
@@ -368,6 +406,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(recordOf(&valid))
 	f.Add([]byte{})
 	f.Add(make([]byte, unsafe.Sizeof(bpfNstPacket{})))
+	f.Add(recordOf(&bpfNstTask{Op: 1}))
 	f.Fuzz(func(t *testing.T, record []byte) {
 		record = aligned(record)
 		var d decoder
@@ -381,6 +420,11 @@ func FuzzDecode(f *testing.F) {
 			want++
 		} else if p.Path >= event.PathCount {
 			t.Errorf("got %+v", p)
+		}
+		if e, ok := d.task(record); !ok {
+			want++
+		} else if e.Op == event.TaskNone || e.Op >= event.TaskOpCount || len(e.Comm) > 16 {
+			t.Errorf("got %+v", e)
 		}
 		if d.undecoded != want {
 			t.Errorf("%d undecoded, want %d", d.undecoded, want)

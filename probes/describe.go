@@ -61,14 +61,42 @@ func (k *kernel) describe() error {
 	if err := k.describeFunctions(); err != nil {
 		return err
 	}
+	k.describeTracepoints(spec)
 	k.describeModules()
 	return nil
+}
+
+// describeTracepoints finds the tracepoints of the table. One called X has the
+// type btf_trace_X: a pointer to a function whose first argument isn't handed to
+// programs (include/trace/bpf_probe.h).
+func (k *kernel) describeTracepoints(spec *btf.Spec) {
+	for i := range table {
+		if table[i].hook != hookTracepoint {
+			continue
+		}
+		for _, c := range table[i].functions {
+			var of *btf.Typedef
+			if err := spec.TypeByName("btf_trace_"+c.name, &of); err != nil {
+				continue
+			}
+			pointer, ok := of.Type.(*btf.Pointer)
+			if !ok {
+				continue
+			}
+			if proto, ok := pointer.Target.(*btf.FuncProto); ok && len(proto.Params) > 0 {
+				k.Tracepoints = append(k.Tracepoints, tracepoint{c.name, argTypes(proto.Params[1:])})
+			}
+		}
+	}
 }
 
 // wantedFunctions are the table's, without what compilers put behind names.
 func wantedFunctions() map[string]bool {
 	wanted := map[string]bool{}
 	for i := range table {
+		if table[i].hook == hookTracepoint {
+			continue
+		}
 		for _, f := range table[i].functions {
 			wanted[baseName(f.name)] = true
 		}
@@ -178,8 +206,12 @@ func (k *kernel) args(name, module string) []string {
 	if !ok {
 		return nil
 	}
+	return argTypes(proto.Params)
+}
+
+func argTypes(params []btf.FuncParam) []string {
 	args := []string{}
-	for _, p := range proto.Params {
+	for _, p := range params {
 		args = append(args, typeName(p.Type))
 	}
 	return args

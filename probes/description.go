@@ -24,6 +24,8 @@ type description struct {
 	// Functions are the symbols that could serve a probe, one entry for each
 	// time kallsyms has them.
 	Functions []function `json:"functions"`
+	// Tracepoints are those that could serve a probe.
+	Tracepoints []tracepoint `json:"tracepoints"`
 	// Offsets are those of members in structures of modules, in bytes, by
 	// "struct.member"; missing where there is no BTF.
 	Offsets map[string]uint32 `json:"offsets"`
@@ -70,6 +72,13 @@ func (f *function) untraceable() string {
 		return ""
 	}
 	return f.Name + " can't be traced (it isn't in available_filter_functions)"
+}
+
+// tracepoint is a tracepoint that BTF describes.
+type tracepoint struct {
+	Name string `json:"name"`
+	// Args are the types of what is handed to its programs.
+	Args []string `json:"args"`
 }
 
 // describes reports whether there is BTF for a module, "" being the kernel.

@@ -73,14 +73,14 @@ func printHooks(kernels []*description) []byte {
 func (p *hooksPage) forced(kernels []*description, mode Mode) {
 	var able []*description
 	for _, k := range kernels {
-		if all := plan(k, mode, DeliveryCount); slices.ContainsFunc(all, func(c choice) bool { return len(c.hooks) > 0 }) {
+		if all := plan(k, mode, DeliveryCount); slices.ContainsFunc(all, func(c choice) bool { return c.hook == "" && len(c.hooks) > 0 }) {
 			able = append(able, k)
 		} else {
 			fmt.Fprintf(p, "Nothing can be recorded so on %s (%s).\n", k.Release, all[0].reason)
 		}
 	}
 	differ := differing(able, mode)
-	fmt.Fprintf(p, "Every probe that isn't absent above is hooked with %s, on the same function", mode)
+	fmt.Fprintf(p, "Every probe that isn't absent above, nor on a tracepoint, is hooked with %s, on the same function", mode)
 	if len(differ) == 0 {
 		p.WriteString(".\n")
 		return

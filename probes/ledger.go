@@ -17,14 +17,12 @@ func (s *Set) Ledger() (event.Ledger, error) {
 	}
 	l := event.Ledger{
 		Time: now, Undecoded: s.decoder.undecoded,
-		Rings: []event.RingLedger{
-			{Name: s.lifecycle.name, Size: s.lifecycle.size, Received: s.lifecycleN, Lost: s.lifecycleSeq.lost},
-		},
 	}
-	if s.options.Delivery == DeliveryPackets {
-		l.Rings = append(l.Rings, event.RingLedger{
-			Name: s.packets.name, Size: s.packets.size, Received: s.packetsN, Lost: s.packetsSeq.lost,
-		})
+	for _, st := range s.streams() {
+		if st == &s.packets && s.options.Delivery != DeliveryPackets {
+			continue
+		}
+		l.Rings = append(l.Rings, event.RingLedger{Name: st.name, Size: st.size, Received: st.received, Lost: st.seq.lost})
 	}
 	drops := s.loader.maps["drops"]
 	if l.CallsDropped, err = sumPerCPU(drops, uint32(bpfNstDropNST_DROP_CALLS)); err != nil {

@@ -28,6 +28,9 @@ type loader struct {
 	// offsets is a copy of __per_cpu_offset[] where the kernel's own isn't known,
 	// else nil; the first loader's.
 	offsets *ebpf.Map
+	// noInitial says why the programs can't tell the initial namespace from
+	// others, nil if they can.
+	noInitial error
 }
 
 // newLoader prepares to load programs for k. They share their maps with those of
@@ -38,6 +41,7 @@ func newLoader(k *kernel, o Options, other *loader) (*loader, error) {
 		return nil, fmt.Errorf("read nstrace's own programs: %w", err)
 	}
 	spec.Maps["lifecycle"].MaxEntries = o.LifecycleRing
+	spec.Maps["tasks"].MaxEntries = o.TaskRing
 	spec.Maps["packets"].MaxEntries = o.PacketRing
 	l := &loader{kernel: k, spec: spec}
 	l.findOffsets(other)
@@ -62,12 +66,29 @@ func newLoader(k *kernel, o Options, other *loader) (*loader, error) {
 	}
 	l.maps = coll.Maps
 	if other != nil {
+		l.noInitial = other.noInitial
 		return l, nil
 	}
+	l.noInitial = l.findInitial()
 	if l.recording = coll.Variables["recording"]; l.recording == nil {
 		return nil, errors.New("prepare nstrace's programs: no variable recording")
 	}
 	return l, nil
+}
+
+// findInitial has a program find the initial namespace for the others.
+func (l *loader) findInitial() error {
+	p, err := l.program(&choice{probe: &probe{}}, "find_init_net", "")
+	if err != nil {
+		return fmt.Errorf("find the initial namespace: %w", err)
+	}
+	defer p.Close()
+	if failed, err := p.Run(&ebpf.RunOptions{}); err != nil {
+		return fmt.Errorf("find the initial namespace: %w", err)
+	} else if failed != 0 {
+		return errors.New("find the initial namespace: this process has too many ancestors")
+	}
+	return nil
 }
 
 // findOffsets sees to it that programs can read per-CPU variables where the
@@ -94,7 +115,6 @@ func (l *loader) setVariables(o Options) error {
 	}
 	err := errors.Join(
 		l.setLayout(set),
-		set("wake_bytes", uint64(o.LifecycleRing/4)),
 		set("per_cpu_offset", l.kernel.perCPUOffset),
 		set("possible_cpus", uint32(l.kernel.possibleCPUs)),
 		set("have_fetch", l.kernel.Features.Fetch),
@@ -169,7 +189,13 @@ func bluntFetch(insns asm.Instructions) {
 // load loads the programs of one probe for one hook. Programs of other probes
 // stay out of it, so that one the verifier rejects costs only itself.
 func (l *loader) load(c *choice, hook string) (entry, exit *ebpf.Program, err error) {
-	forms := map[string][2]string{hookFentry: {"_fentry", "_fexit"}, hookKprobe: {"_kprobe", "_kretprobe"}}[hook]
+	if c.foreign && l.noInitial != nil {
+		return nil, nil, l.noInitial
+	}
+	forms := map[string][2]string{
+		hookFentry: {"_fentry", "_fexit"}, hookKprobe: {"_kprobe", "_kretprobe"},
+		hookTracepoint: {"_tracepoint"},
+	}[hook]
 	if entry, err = l.program(c, c.programs+forms[0], hook); err != nil {
 		return nil, nil, err
 	}
@@ -189,7 +215,7 @@ func (l *loader) program(c *choice, name, hook string) (*ebpf.Program, error) {
 		return nil, fmt.Errorf("no program %s", name)
 	}
 	spec = spec.Copy()
-	if hook == hookFentry {
+	if hook == hookFentry || hook == hookTracepoint {
 		spec.AttachTo = c.function.Name
 	}
 	coll, err := ebpf.NewCollectionWithOptions(&ebpf.CollectionSpec{

@@ -67,9 +67,9 @@ func (a *attached) missesNow(f *features) misses {
 func missedBy(f *features, hook string, p *ebpf.Program, l link.Link) *uint64 {
 	var n uint64
 	switch {
-	case p == nil || hook == hookFentry && !f.Recursion:
+	case p == nil || hook != hookKprobe && !f.Recursion:
 		return &n // there is nothing that could be missed
-	case hook == hookFentry && !f.FentryMisses, hook == hookKprobe && !f.KprobeMisses:
+	case hook != hookKprobe && !f.FentryMisses, hook == hookKprobe && !f.KprobeMisses:
 		return nil
 	}
 	stats, err := p.Stats()

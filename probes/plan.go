@@ -37,6 +37,8 @@ const (
 const (
 	hookFentry = "fentry"
 	hookKprobe = "kprobe"
+	// hookTracepoint is for tracepoints, by their types: it takes no trampolines.
+	hookTracepoint = "tracepoint"
 )
 
 // choice is what is to be tried for a probe.
@@ -69,6 +71,9 @@ func (d *description) choose(p *probe, mode Mode) choice {
 	if why := d.forbidden(); why != "" {
 		return choice{probe: p, reason: why}
 	}
+	if p.hook == hookTracepoint {
+		return d.chooseTracepoint(p)
+	}
 	var reasons []string
 	for i := range p.functions {
 		c := &p.functions[i]
@@ -88,6 +93,24 @@ func (d *description) choose(p *probe, mode Mode) choice {
 		return choice{probe: p, reason: absence(p)}
 	}
 	return choice{probe: p, reason: strings.Join(reasons, "; ")}
+}
+
+// chooseTracepoint takes the first tracepoint of the probe that exists. Whatever
+// the mode, there is one way to hook it.
+func (d *description) chooseTracepoint(p *probe) choice {
+	for _, c := range p.functions {
+		for _, t := range d.Tracepoints {
+			if t.Name != c.name {
+				continue
+			}
+			if !matches(c.args, t.Args) {
+				return choice{probe: p, reason: fmt.Sprintf("the tracepoint %s has (%s), not (%s)", t.Name, strings.Join(t.Args, ", "), c.args)}
+			}
+			traceable := true
+			return choice{probe: p, function: function{Name: t.Name, Traceable: &traceable}, hooks: []string{hookTracepoint}}
+		}
+	}
+	return choice{probe: p, reason: absence(p)}
 }
 
 // forbidden says why nothing can be traced at all, "" if it can.
@@ -227,6 +250,9 @@ func absence(p *probe) string {
 		names = append(names, f.name)
 	}
 	list := strings.Join(names, ", ")
+	if p.hook == hookTracepoint {
+		return "there is no type information for a tracepoint " + list
+	}
 	if p.module != "" {
 		return fmt.Sprintf("no function %s: the module %s isn't loaded (--load-modules loads it first) or doesn't have it", list, p.module)
 	}

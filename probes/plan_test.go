@@ -115,6 +115,7 @@ func example() *description {
 			{Name: "dev_change_net_namespace", Traceable: &yes, Args: []string{"struct net_device *", "struct net *", "char *"}},
 			{Name: "wiphy_register", Module: "cfg80211", Traceable: &yes, Args: []string{"struct wiphy *"}},
 		},
+		Tracepoints: []tracepoint{{"sched_process_fork", []string{"struct task_struct *", "struct task_struct *"}}},
 	}
 }
 
@@ -354,6 +355,32 @@ func TestChoose(t *testing.T) {
 			change: func(d *description) { d.Denials = denials{"no types", "no perf events"} },
 			reason: "no fentry: no types; no kprobe: no perf events",
 		},
+		{name: "tracepoint", probe: "sched_process_fork", function: "sched_process_fork", hooks: []string{hookTracepoint}},
+		{
+			name: "tracepoint, whatever the mode", probe: "sched_process_fork", mode: ModeKprobe,
+			function: "sched_process_fork", hooks: []string{hookTracepoint},
+		},
+		{
+			name: "tracepoint without trampolines or kprobes", probe: "sched_process_fork",
+			change:   func(d *description) { d.Features, d.Denials = features{}, denials{"no types", "no perf events"} },
+			function: "sched_process_fork", hooks: []string{hookTracepoint},
+		},
+		{
+			name: "tracepoint with more arguments", probe: "sched_process_fork",
+			change:   func(d *description) { d.Tracepoints[0].Args = append(d.Tracepoints[0].Args, "int") },
+			function: "sched_process_fork", hooks: []string{hookTracepoint},
+		},
+		{
+			name: "tracepoint with other arguments", probe: "sched_process_fork",
+			change: func(d *description) { d.Tracepoints[0].Args[1] = "int" },
+			reason: "the tracepoint sched_process_fork has (struct task_struct *, int), not (struct task_struct *, struct task_struct *, ...)",
+		},
+		{name: "no such tracepoint", probe: "sched_process_exec", reason: "there is no type information for a tracepoint sched_process_exec"},
+		{
+			name: "tracepoint, locked down", probe: "sched_process_fork",
+			change: func(d *description) { d.Lockdown = "confidentiality" },
+			reason: "the kernel is locked down (confidentiality), which forbids to trace it",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := example()
@@ -388,9 +415,12 @@ func TestTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	used := 0
+	used := 1 // find_init_net
 	for _, p := range table {
 		programs := []string{p.programs + "_fentry", p.programs + "_kprobe"}
+		if p.hook != "" {
+			programs = []string{p.programs + "_" + p.hook}
+		}
 		if p.returns {
 			programs = append(programs, p.programs+"_fexit", p.programs+"_kretprobe")
 		}

@@ -19,13 +19,14 @@ import (
 type Options struct {
 	Mode     Mode
 	Delivery Delivery
-	// LifecycleRing and PacketRing are in bytes, powers of two from 4 KiB to
-	// 1 GiB; 0 chooses.
-	LifecycleRing, PacketRing uint32
+	// LifecycleRing, TaskRing and PacketRing are in bytes, powers of two from
+	// 4 KiB to 1 GiB; 0 chooses.
+	LifecycleRing, TaskRing, PacketRing uint32
 }
 
 const (
 	defaultLifecycleRing = 4 << 20
+	defaultTaskRing      = 4 << 20
 	defaultPacketRing    = 16 << 20
 )
 
@@ -53,13 +54,24 @@ type Set struct {
 	returns  *returns
 	decoder  decoder
 	symbols  symbols
+	cgroups  cgroups
 	modules  *modules
 	waiter   *waiter
 
-	lifecycle, packets       *ring
-	lifecycleSeq, packetsSeq sequence
-	lifecycleN, packetsN     uint64
+	lifecycle, tasks, packets stream
 }
+
+// stream is a ring and what came of it.
+type stream struct {
+	*ring
+	// key is that of its numbers in the map of sequences.
+	key      bpfNstRing
+	seq      sequence
+	received uint64
+}
+
+// streams are all there are.
+func (s *Set) streams() []*stream { return []*stream{&s.lifecycle, &s.tasks, &s.packets} }
 
 // Attach fits the programs to the running kernel and attaches them, silent
 // until Begin. A probe that can't be had is no error; the ledger says so. No probe at all is one.
@@ -113,7 +125,10 @@ func (o *Options) normalise() error {
 	if o.PacketRing == 0 {
 		o.PacketRing = defaultPacketRing
 	}
-	for _, size := range []uint32{o.LifecycleRing, o.PacketRing} {
+	if o.TaskRing == 0 {
+		o.TaskRing = defaultTaskRing
+	}
+	for _, size := range []uint32{o.LifecycleRing, o.TaskRing, o.PacketRing} {
 		if size < minRing || size > maxRing || size&(size-1) != 0 {
 			return fmt.Errorf("a ring of %d bytes is not possible: use a power of two from %d to %d", size, minRing, maxRing)
 		}
@@ -122,30 +137,33 @@ func (o *Options) normalise() error {
 }
 
 func (s *Set) open(o Options) (err error) {
-	if s.lifecycle, err = newRing("lifecycle", s.loader.maps["lifecycle"]); err != nil {
+	s.lifecycle.key, s.tasks.key, s.packets.key = bpfNstRingNST_LIFECYCLE, bpfNstRingNST_TASKS, bpfNstRingNST_PACKETS
+	var rings []*ring
+	for i, name := range []string{"lifecycle", "tasks", "packets"} {
+		st := s.streams()[i]
+		if st.ring, err = newRing(name, s.loader.maps[name]); err != nil {
+			return err
+		}
+		st.seq.ring = name
+		rings = append(rings, st.ring)
+	}
+	if s.waiter, err = newWaiter(rings...); err != nil {
 		return err
 	}
-	if s.packets, err = newRing("packets", s.loader.maps["packets"]); err != nil {
-		return err
-	}
-	if s.waiter, err = newWaiter(s.lifecycle, s.packets); err != nil {
-		return err
-	}
-	s.lifecycleSeq.ring, s.packetsSeq.ring = s.lifecycle.name, s.packets.name
 	works := false
 	var failure string
 	if s.probes, err = s.hook(s.kernel, s.loader, func(*probe) bool { return true }); err != nil {
 		return err
 	}
 	for _, a := range s.probes {
-		works = works || a.ledger.Status == event.StatusAttached
+		works = works || a.hook == "" && a.ledger.Status == event.StatusAttached
 		if failure == "" {
 			failure = a.ledger.Reason
 		}
 	}
 	if !works {
-		return fmt.Errorf("none of %d probes could be attached; this kernel may lack kprobes and BPF trampolines, or lock them down. The first: %s: %s",
-			len(s.probes), s.probes[0].ledger.Name, failure)
+		return fmt.Errorf("no function could be probed; this kernel may lack kprobes and BPF trampolines, or lock them down. The first: %s: %s",
+			s.probes[0].ledger.Name, failure)
 	}
 	return nil
 }
@@ -164,11 +182,13 @@ func (s *Set) Read(sink Sink) error {
 
 func (s *Set) read(sink Sink, final bool) error {
 	s.drain(sink)
-	s.lifecycleSeq.settle(final, sink.HandleLoss)
-	s.packetsSeq.settle(final, sink.HandleLoss)
+	for _, st := range s.streams() {
+		st.seq.settle(final, sink.HandleLoss)
+	}
 	now, err := bootTime()
 	if err == nil {
 		s.symbols.resolve(now, sink.HandleSymbol)
+		s.cgroups.resolve(now, sink.HandleCgroup)
 		s.modules.look(now)
 		if !final {
 			err = s.follow()
@@ -185,21 +205,31 @@ func (s *Set) drain(sink Sink) {
 		if !ok {
 			return
 		}
-		s.lifecycleN++
-		s.lifecycleSeq.saw(e.CPU, e.Seq, e.Time)
+		s.lifecycle.received++
+		s.lifecycle.seq.saw(e.CPU, e.Seq, e.Time)
 		if e.Kind == event.KindNetdevUnregister {
 			s.counters.unregistered(e.Dev, e.Time)
 		}
 		s.symbols.mention(e)
 		sink.HandleEvent(e)
 	})
+	s.tasks.drain(func(record []byte) {
+		t, ok := s.decoder.task(record)
+		if !ok {
+			return
+		}
+		s.tasks.received++
+		s.tasks.seq.saw(t.CPU, t.Seq, t.Time)
+		s.cgroups.mention(t.Cgroup)
+		sink.HandleTask(t)
+	})
 	s.packets.drain(func(record []byte) {
 		p, ok := s.decoder.packetRecord(record)
 		if !ok {
 			return
 		}
-		s.packetsN++
-		s.packetsSeq.saw(p.CPU, p.Seq, p.Time)
+		s.packets.received++
+		s.packets.seq.saw(p.CPU, p.Seq, p.Time)
 		sink.HandlePacket(p)
 	})
 }
@@ -251,13 +281,13 @@ func (s *Set) tails(sink Sink) error {
 	if err != nil {
 		return err
 	}
-	for i, seq := range []*sequence{&s.lifecycleSeq, &s.packetsSeq} {
+	for _, st := range s.streams() {
 		var sent []uint64
-		if err := s.loader.maps["sequence"].Lookup(uint32(i), &sent); err != nil {
-			return fmt.Errorf("read the %s ring's sequence numbers: %w", seq.ring, err)
+		if err := s.loader.maps["sequence"].Lookup(uint32(st.key), &sent); err != nil {
+			return fmt.Errorf("read the %s ring's sequence numbers: %w", st.name, err)
 		}
 		for cpu, n := range sent {
-			seq.tail(cpu, n, now, sink.HandleLoss)
+			st.seq.tail(cpu, n, now, sink.HandleLoss)
 		}
 	}
 	return nil
@@ -280,9 +310,9 @@ func (s *Set) detach() error {
 // Close detaches and frees everything. What Stop hasn't handed over is gone.
 func (s *Set) Close() error {
 	err := s.detach()
-	for _, r := range []*ring{s.lifecycle, s.packets} {
-		if r != nil {
-			r.close()
+	for _, st := range s.streams() {
+		if st.ring != nil {
+			st.close()
 		}
 	}
 	if s.waiter != nil {

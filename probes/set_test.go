@@ -10,30 +10,36 @@ import (
 
 // heard is a sink that counts and keeps the losses.
 type heard struct {
-	events, packets []uint64 // their numbers
-	losses          told
+	events, tasks, packets []uint64 // their numbers
+	losses                 told
 }
 
 func (h *heard) HandleEvent(e *event.Event)     { h.events = append(h.events, e.Seq) }
 func (h *heard) HandlePacket(p *event.Packet)   { h.packets = append(h.packets, p.Seq) }
 func (h *heard) HandleStep(*event.Step)         {}
-func (h *heard) HandleTask(*event.Task)         {}
+func (h *heard) HandleTask(t *event.Task)       { h.tasks = append(h.tasks, t.Seq) }
 func (h *heard) HandleCount(*event.Count)       {}
 func (h *heard) HandleLoss(l *event.Loss)       { h.losses.add(l) }
 func (h *heard) HandleSymbol(*event.Symbol)     {}
 func (h *heard) HandleCgroup(*event.CgroupPath) {}
 
-func newFakeSet() (s *Set, lifecycle, packets *fakeRing) {
-	lifecycle, packets = newHeapRing(1<<14), newHeapRing(1<<14)
-	s = &Set{lifecycle: &lifecycle.ring, packets: &packets.ring, counters: newCounters(nil), modules: newModules("")}
-	s.lifecycleSeq.ring, s.packetsSeq.ring = "lifecycle", "packets"
-	return s, lifecycle, packets
+// fakeRings are what a set reads in a test.
+type fakeRings struct{ lifecycle, tasks, packets *fakeRing }
+
+func newFakeSet() (s *Set, rings fakeRings) {
+	rings = fakeRings{newHeapRing(1 << 14), newHeapRing(1 << 14), newHeapRing(1 << 14)}
+	s = &Set{counters: newCounters(nil), modules: newModules("")}
+	for i, r := range []*fakeRing{rings.lifecycle, rings.tasks, rings.packets} {
+		st := s.streams()[i]
+		st.ring, st.seq.ring = &r.ring, []string{"lifecycle", "tasks", "packets"}[i]
+	}
+	return s, rings
 }
 
 // TestReceivedAndLost: received and lost add up to what was sent, whatever
 // became of a record.
 func TestReceivedAndLost(t *testing.T) {
-	s, lifecycle, packets := newFakeSet()
+	s, rings := newFakeSet()
 	var sink heard
 	for seq := range uint64(10) {
 		e := bpfNstEvent{Seq: seq, Time: 100 + seq, Kind: uint16(event.KindPutNet)}
@@ -43,8 +49,11 @@ func TestReceivedAndLost(t *testing.T) {
 		case 4:
 			e.Kind = 99
 		}
-		lifecycle.put(t, string(recordOf(&e)))
-		packets.put(t, string(recordOf(&bpfNstPacket{Seq: seq, Time: 100 + seq, Cpu: 1})))
+		rings.lifecycle.put(t, string(recordOf(&e)))
+		rings.packets.put(t, string(recordOf(&bpfNstPacket{Seq: seq, Time: 100 + seq, Cpu: 1})))
+		if seq != 5 && seq != 6 {
+			rings.tasks.put(t, string(recordOf(&bpfNstTask{Seq: seq, Time: 100 + seq, Op: uint32(bpfNstTaskOpNST_OP_EXIT)})))
+		}
 	}
 	if err := s.Read(&sink); err != nil {
 		t.Fatal(err)
@@ -52,23 +61,33 @@ func TestReceivedAndLost(t *testing.T) {
 	if err := s.read(&sink, true); err != nil {
 		t.Fatal(err)
 	}
-	if s.lifecycleN != 8 || s.lifecycleSeq.lost != 2 || s.decoder.undecoded != 1 || len(sink.events) != 8 {
-		t.Errorf("lifecycle: received %d, lost %d, undecoded %d, handed over %d; want 8, 2, 1, 8",
-			s.lifecycleN, s.lifecycleSeq.lost, s.decoder.undecoded, len(sink.events))
+	if s.decoder.undecoded != 1 {
+		t.Errorf("%d undecoded, want 1", s.decoder.undecoded)
 	}
-	if s.packetsN != 9 || s.packetsSeq.lost != 1 || len(sink.packets) != 9 {
-		t.Errorf("packets: received %d, lost %d, handed over %d; want 9, 1, 9", s.packetsN, s.packetsSeq.lost, len(sink.packets))
+	for _, c := range []struct {
+		stream         *stream
+		handed         int
+		received, lost uint64
+	}{
+		{&s.lifecycle, len(sink.events), 8, 2},
+		{&s.tasks, len(sink.tasks), 7, 3},
+		{&s.packets, len(sink.packets), 9, 1},
+	} {
+		if c.stream.received != c.received || c.stream.seq.lost != c.lost || uint64(c.handed) != c.received {
+			t.Errorf("%s: received %d, lost %d, handed over %d; want %d, %d", c.stream.seq.ring,
+				c.stream.received, c.stream.seq.lost, c.handed, c.received, c.lost)
+		}
 	}
-	if n := sink.losses.sum(); n != 3 {
-		t.Errorf("told of %d losses, want 3: %+v", n, sink.losses)
+	if n := sink.losses.sum(); n != 6 {
+		t.Errorf("told of %d losses, want 6: %+v", n, sink.losses)
 	}
 }
 
 func TestUnregisteredDevicesAreNoted(t *testing.T) {
-	s, lifecycle, _ := newFakeSet()
+	s, rings := newFakeSet()
 	for seq, kind := range []event.Kind{event.KindNetdevRegister, event.KindNetdevUnregister, event.KindNetdevMove} {
 		e := bpfNstEvent{Seq: uint64(seq), Time: uint64(100 + seq), Kind: uint16(kind), Dev: uint64(0x100 * seq)}
-		lifecycle.put(t, string(recordOf(&e)))
+		rings.lifecycle.put(t, string(recordOf(&e)))
 	}
 	if err := s.Read(&heard{}); err != nil {
 		t.Fatal(err)
@@ -93,6 +112,7 @@ func TestOptions(t *testing.T) {
 		{name: "no power of two", in: Options{LifecycleRing: 5000}, bad: true},
 		{name: "too small", in: Options{LifecycleRing: 1 << 11}, bad: true},
 		{name: "too large", in: Options{LifecycleRing: 1 << 31}, bad: true},
+		{name: "tasks too small", in: Options{TaskRing: 8}, bad: true},
 		{name: "packets too small", in: Options{Delivery: DeliveryPackets, PacketRing: 8}, bad: true},
 	} {
 		err := c.in.normalise()

@@ -9,9 +9,12 @@ type probe struct {
 	// id counts its hits and losses (enum nst_kind).
 	id bpfNstKind
 	// programs is the stem of its programs' names: stem_fentry, stem_fexit,
-	// stem_kprobe and stem_kretprobe.
+	// stem_kprobe and stem_kretprobe; or stem_ and the only hook.
 	programs string
-	// functions are the kernel functions that can serve it, best first.
+	// hook is the only one that can serve it, "" for those of functions.
+	hook string
+	// functions are the kernel functions that can serve it, or the tracepoints,
+	// best first.
 	functions []candidate
 	// module has the functions, unless it is built in; "" means the kernel itself.
 	module string
@@ -20,8 +23,9 @@ type probe struct {
 	// argsVariable is the program variable that takes the function's number of
 	// arguments, "" where that is the same on every kernel.
 	argsVariable string
-	// delivery marks the probes that count packets.
-	delivery bool
+	// delivery marks the probes that count packets, foreign those that tell
+	// only of what is in another namespace than the initial one.
+	delivery, foreign bool
 	// loses says what a report lacks without it.
 	loses string
 }
@@ -170,5 +174,28 @@ var table = []probe{
 		name: "ieee80211_deliver_skb", id: bpfNstKindNST_DELIVER_SKB, programs: "deliver_skb",
 		functions: []candidate{{name: "ieee80211_deliver_skb", args: "struct ieee80211_rx_data *"}}, module: "mac80211", delivery: true,
 		loses: "what Wi-Fi delivered into which namespace",
+	},
+	{
+		name: "switch_task_namespaces", id: bpfNstKindNST_TASK_SWITCH, programs: "task_switch", foreign: true,
+		functions: []candidate{{name: "switch_task_namespaces", args: "struct task_struct *, struct nsproxy *"}},
+		loses:     "which tasks went to another namespace",
+	},
+	{
+		name: "exit_task_namespaces", id: bpfNstKindNST_TASK_EXIT, programs: "task_exit", foreign: true,
+		functions: []candidate{
+			{name: "exit_nsproxy_namespaces", args: "struct task_struct *"},
+			{name: "exit_task_namespaces", args: "struct task_struct *"},
+		},
+		loses: "which tasks ended in a namespace",
+	},
+	{
+		name: "sched_process_fork", id: bpfNstKindNST_TASK_FORK, programs: "task_fork", hook: hookTracepoint, foreign: true,
+		functions: []candidate{{name: "sched_process_fork", args: "struct task_struct *, struct task_struct *, ..."}},
+		loses:     "which tasks were born in a namespace",
+	},
+	{
+		name: "sched_process_exec", id: bpfNstKindNST_TASK_EXEC, programs: "task_exec", hook: hookTracepoint, foreign: true,
+		functions: []candidate{{name: "sched_process_exec", args: "struct task_struct *, ..."}},
+		loses:     "which programs tasks in a namespace run",
 	},
 }

@@ -226,6 +226,7 @@ var (
 			number("pid", 4, func(t *event.Task) *uint32 { return &t.PID }),
 			number("tid", 4, func(t *event.Task) *uint32 { return &t.TID }),
 			number("parent", 4, func(t *event.Task) *uint32 { return &t.Parent }),
+			number("threads", 4, func(t *event.Task) *uint32 { return &t.Threads }),
 			text("comm", func(t *event.Task) *string { return &t.Comm }),
 			number("mnt", 4, func(t *event.Task) *uint32 { return &t.Others.Mnt }),
 			number("pid_ns", 4, func(t *event.Task) *uint32 { return &t.Others.PID }),

@@ -55,6 +55,7 @@ before the recording begins to be seen: with --load-modules, record loads them.
 		string(probes.ModeAuto), string(probes.ModeFentry), string(probes.ModeKprobe))
 	f.BoolVar(&o.LoadModules, "load-modules", false, "load cfg80211 and mac80211 first, to see radios from their birth")
 	f.Uint32Var(&rings.LifecycleRing, "lifecycle-ring", 4<<20, "ring of lifecycle events, in `BYTES` (a power of two)")
+	f.Uint32Var(&rings.TaskRing, "task-ring", 4<<20, "ring of processes that come and go, in `BYTES` (a power of two)")
 	f.Uint32Var(&rings.PacketRing, "packet-ring", 16<<20, "ring of packets with --delivery packets, in `BYTES` (a power of two)")
 	f.StringVar(&o.ReadyFile, "ready-file", "", "create `FILE` once everything is attached")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
