@@ -10,16 +10,21 @@ import (
 
 // TestInMachine runs the tests of the other packages that need a kernel to
 // trace, or radios, in a machine: those that look for NSTRACE_LAB. One machine
-// each, since some load and unload modules under the others' feet.
+// each, since some load and unload modules under the others' feet. What the tests
+// of TestLabKernel are of differs from kernel to kernel.
 func TestInMachine(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots virtual machines")
 	}
-	for _, c := range []struct{ pkg, run string }{
-		{"cmd/nstrace", "TestLab"},
-		{"snapshot", "."},
+	for _, c := range []struct{ name, suite, pkg, run string }{
+		{"cmd/nstrace", suite, "cmd/nstrace", "TestLabScripts"},
+		{"bullseye", "bullseye", "cmd/nstrace", "TestLabKernel"},
+		{"bookworm", "bookworm", "cmd/nstrace", "TestLabKernel"},
+		{"trixie", "trixie", "cmd/nstrace", "TestLabKernel"},
+		{"sid", unstable, "cmd/nstrace", "TestLabKernel"},
+		{"snapshot", suite, "snapshot", "."},
 	} {
-		t.Run(c.pkg, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			build(t, filepath.Join(dir, "test"), "test", "-c", "../"+c.pkg)
@@ -28,14 +33,14 @@ func TestInMachine(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			env := []string{"NSTRACE_LAB=1", "TMPDIR=/tmp"}
+			env := []string{"NSTRACE_LAB=1", "NSTRACE_SUITE=" + c.suite, "TMPDIR=/tmp"}
 			if *keep != "" {
 				env = append(env, "NSTRACE_KEEP=/share/keep")
 				if err := os.Mkdir(filepath.Join(dir, "keep"), 0o755); err != nil {
 					t.Fatal(err)
 				}
 			}
-			status, out := boot(t, suite, dir, env, "sh", "-c", "modprobe mac80211 && ./test -test.v -test.parallel 1 -test.run "+c.run)
+			status, out := boot(t, c.suite, dir, env, "sh", "-c", "modprobe mac80211 && ./test -test.v -test.parallel 1 -test.run "+c.run)
 			if *keep != "" {
 				kept, err := filepath.Glob(filepath.Join(dir, "keep/*"))
 				if err != nil {

@@ -187,15 +187,9 @@ func lackProblems(lacks []Lack) []Problem {
 	return problems
 }
 
-// Problems returns what the recording suffers from because of this process's
-// privileges. What became of the probes is in the ledger.
-func (s *Set) Problems() []Problem {
-	lacks, err := Lacks()
-	if err != nil {
-		return nil // Attach would have failed with it
-	}
-	return lackProblems(s.kernel.missed(lacks))
-}
+// Problems returns what the recording suffers from because of the privileges this
+// process had when it attached. What became of the probes is in the ledger.
+func (s *Set) Problems() []Problem { return s.problems }
 
 // lookAtModules tells whether the probes' modules are there; k may be nil.
 func (o *Outlook) lookAtModules(k *kernel, mode Mode) {

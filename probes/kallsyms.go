@@ -67,8 +67,13 @@ func parseSymbol(line []byte) (addr uint64, name, module []byte, ok bool) {
 
 // symbolsAt finds the names of addresses: of the symbol that begins exactly
 // there, since what is looked up are functions and variables, not places in them.
-func symbolsAt(addrs ...uint64) (map[uint64]symbol, error) {
-	found, err := findSymbols(at(addrs))
+// f is /proc/kallsyms: whoever opened it has decided whether it shows addresses
+// (kallsyms_show_value of the file's own credentials, since 5.9).
+func symbolsAt(f *os.File, addrs ...uint64) (map[uint64]symbol, error) {
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, fmt.Errorf("read the kernel's symbols: %w", err)
+	}
+	found, err := parseSymbols(f, at(addrs))
 	if err != nil {
 		return nil, err
 	}

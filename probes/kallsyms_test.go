@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -115,7 +116,15 @@ func TestSymbolsByAddress(t *testing.T) {
 func TestSymbolsAt(t *testing.T) {
 	const function = "register_pernet_subsys"
 	addr := addressOf(t, function)
-	got, err := symbolsAt(0, addr, addr+1)
+	f, err := os.Open(kallsyms)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := symbolsAt(f, addr); err != nil { // not only the first time
+		t.Fatal(err)
+	}
+	got, err := symbolsAt(f, 0, addr, addr+1)
 	if err != nil {
 		t.Fatal(err)
 	}

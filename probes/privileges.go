@@ -31,49 +31,74 @@ const (
 	remedyLockLimit = "run ulimit -l unlimited before, or give it CAP_SYS_RESOURCE"
 )
 
-// Lack is a capability that this process doesn't have, see capabilities(7).
-type Lack struct {
-	Capability string
+// Capability is one that a recording has a use for, see capabilities(7).
+type Capability struct {
+	Name string
 	// Required says that there is no recording without it.
 	Required bool
 	// Loses says what a recording lacks without it.
 	Loses string
+	bit   uint
 }
 
-// Lacks returns which capabilities a recording has a use for and this process
-// doesn't have. CAP_SYS_ADMIN contains CAP_BPF and CAP_PERFMON (bpf_capable and
-// perfmon_capable in include/linux/capability.h).
+// Capabilities returns those that a recording has a use for on some kernel.
+func Capabilities() []Capability {
+	return []Capability{
+		{"CAP_BPF", true, "everything: it allows to load programs", unix.CAP_BPF},
+		{"CAP_PERFMON", true, "everything: it allows programs to read the kernel's memory", unix.CAP_PERFMON},
+		{"CAP_SYS_RESOURCE", true, "everything: this kernel wants it to raise the limit of locked memory", unix.CAP_SYS_RESOURCE},
+		{
+			"CAP_SYS_ADMIN", false,
+			"what is in other namespaces when the recording begins and ends", unix.CAP_SYS_ADMIN,
+		},
+		{
+			"CAP_SYS_PTRACE", false,
+			"which namespaces other users' processes are in when the recording begins and ends, and which one is the initial", unix.CAP_SYS_PTRACE,
+		},
+		{
+			"CAP_DAC_READ_SEARCH", false,
+			"what is in namespaces that only something in other users' folders leads to, when the recording begins and ends", unix.CAP_DAC_READ_SEARCH,
+		},
+		{
+			"CAP_SYSLOG", false,
+			"the names of the functions that subsystems have run for namespaces, and on some kernels their own packet counts beside those of deliveries", unix.CAP_SYSLOG,
+		},
+	}
+}
+
+// Lack is a capability that this process doesn't have.
+type Lack struct {
+	Capability string
+	Required   bool
+	Loses      string
+}
+
+// Lacks returns which capabilities a recording has a use for on this kernel and
+// this process doesn't have. CAP_SYS_ADMIN contains CAP_BPF and CAP_PERFMON
+// (bpf_capable and perfmon_capable in include/linux/capability.h).
 func Lacks() ([]Lack, error) {
 	has, err := capabilities()
 	if err != nil {
 		return nil, err
 	}
 	var lacks []Lack
-	for _, c := range []struct {
-		bit      uint
-		name     string
-		required bool
-		loses    string
-	}{
-		{unix.CAP_BPF, "CAP_BPF", true, "everything: it allows to load programs"},
-		{unix.CAP_PERFMON, "CAP_PERFMON", true, "everything: it allows programs to read the kernel's memory"},
-		{
-			unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN", false,
-			"what is in other namespaces when the recording begins and ends",
-		},
-		{
-			unix.CAP_SYS_PTRACE, "CAP_SYS_PTRACE", false,
-			"which namespaces other users' processes are in when the recording begins and ends, and which one is the initial",
-		},
-		{
-			unix.CAP_SYSLOG, "CAP_SYSLOG", false,
-			"how the kernel calls its functions, and on some kernels its own packet counts beside those of deliveries",
-		},
-	} {
-		if has(c.bit) || c.required && has(unix.CAP_SYS_ADMIN) {
-			continue
+	for _, c := range Capabilities() {
+		switch c.bit {
+		case unix.CAP_BPF, unix.CAP_PERFMON:
+			if has(unix.CAP_SYS_ADMIN) {
+				continue
+			}
+		case unix.CAP_SYS_RESOURCE:
+			// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK; on others this does
+			// nothing. Nor is the capability needed where there is no limit. Which
+			// kernel this is can't be told by one who may not make maps.
+			if !has(unix.CAP_BPF) && !has(unix.CAP_SYS_ADMIN) || !errors.Is(rlimit.RemoveMemlock(), unix.EPERM) {
+				continue
+			}
 		}
-		lacks = append(lacks, Lack{c.name, c.required, c.loses})
+		if !has(c.bit) {
+			lacks = append(lacks, Lack{c.Name, c.Required, c.Loses})
+		}
 	}
 	return lacks, nil
 }
@@ -130,20 +155,17 @@ func checkPrivileges() error {
 	}
 	list := strings.Join(missing, " and ")
 	switch {
-	case len(missing) > 0 && inUserNamespace():
+	case len(missing) == 0:
+		return nil
+	case inUserNamespace():
 		return &privilegeError{
 			list + " missing, since root in a user namespace (unshare -U, a rootless container) isn't root of the machine",
 			remedyUserNS,
 		}
-	case len(missing) > 0:
-		return &privilegeError{list + " missing", remedyRoot}
+	case list == "CAP_SYS_RESOURCE":
+		return &privilegeError{list + " missing, which this kernel wants to raise the limit of locked memory", remedyLockLimit}
 	}
-	// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK; on others this does
-	// nothing.
-	if err := rlimit.RemoveMemlock(); errors.Is(err, unix.EPERM) {
-		return &privilegeError{"CAP_SYS_RESOURCE missing, which this kernel wants to raise the limit of locked memory", remedyLockLimit}
-	}
-	return nil
+	return &privilegeError{list + " missing", remedyRoot}
 }
 
 // denials are what the kernel refuses this process although it may load

@@ -90,10 +90,10 @@ func TestLacks(t *testing.T) {
 		caps []uint
 		want string
 	}{
-		{nil, "CAP_BPF! CAP_PERFMON! CAP_SYS_ADMIN CAP_SYS_PTRACE CAP_SYSLOG"},
-		{[]uint{unix.CAP_BPF, unix.CAP_PERFMON}, "CAP_SYS_ADMIN CAP_SYS_PTRACE CAP_SYSLOG"},
-		{[]uint{unix.CAP_SYS_ADMIN}, "CAP_SYS_PTRACE CAP_SYSLOG"},
-		{[]uint{unix.CAP_SYS_ADMIN, unix.CAP_SYS_PTRACE, unix.CAP_SYSLOG}, ""},
+		{nil, "CAP_BPF! CAP_PERFMON! CAP_SYS_ADMIN CAP_SYS_PTRACE CAP_DAC_READ_SEARCH CAP_SYSLOG"},
+		{[]uint{unix.CAP_BPF, unix.CAP_PERFMON}, "CAP_SYS_ADMIN CAP_SYS_PTRACE CAP_DAC_READ_SEARCH CAP_SYSLOG"},
+		{[]uint{unix.CAP_SYS_ADMIN}, "CAP_SYS_PTRACE CAP_DAC_READ_SEARCH CAP_SYSLOG"},
+		{[]uint{unix.CAP_SYS_ADMIN, unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH, unix.CAP_SYSLOG}, ""},
 	} {
 		withCapabilities(t, c.caps, func() {
 			lacks, err := Lacks()

@@ -56,6 +56,7 @@ type Set struct {
 	symbols  symbols
 	cgroups  cgroups
 	modules  *modules
+	problems []Problem
 	waiter   *waiter
 
 	lifecycle, tasks, packets stream
@@ -97,6 +98,11 @@ func Attach(o Options) (*Set, error) {
 		return nil, err
 	}
 	s.modules = modules
+	lacks, err := Lacks()
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	s.problems = lackProblems(k.missed(lacks))
 	return s, nil
 }
 
@@ -137,6 +143,9 @@ func (o *Options) normalise() error {
 }
 
 func (s *Set) open(o Options) (err error) {
+	if err = s.symbols.open(); err != nil {
+		return err
+	}
 	s.lifecycle.key, s.tasks.key, s.packets.key = bpfNstRingNST_LIFECYCLE, bpfNstRingNST_TASKS, bpfNstRingNST_PACKETS
 	var rings []*ring
 	for i, name := range []string{"lifecycle", "tasks", "packets"} {
@@ -318,6 +327,7 @@ func (s *Set) Close() error {
 	if s.waiter != nil {
 		s.waiter.close()
 	}
+	s.symbols.close()
 	s.loader.close()
 	return err
 }

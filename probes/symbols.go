@@ -2,13 +2,34 @@
 
 package probes
 
-import "github.com/nstrace/nstrace/event"
+import (
+	"fmt"
+	"os"
+
+	"github.com/nstrace/nstrace/event"
+)
 
 // symbols names the pernet operations and functions that events mention, soon
 // after they do, since a module and its names can go away again.
 type symbols struct {
+	// file is /proc/kallsyms, opened while this process might see addresses in it:
+	// it goes on showing them to a process that has given CAP_SYSLOG up.
+	file    *os.File
 	asked   map[uint64]bool
 	pending []uint64
+}
+
+func (s *symbols) open() (err error) {
+	if s.file, err = os.Open(kallsyms); err != nil {
+		return fmt.Errorf("read the kernel's symbols: %w", err)
+	}
+	return nil
+}
+
+func (s *symbols) close() {
+	if s.file != nil {
+		s.file.Close()
+	}
 }
 
 // symbolsBound bounds what is remembered. Addresses are the kernel's own; a
@@ -41,12 +62,12 @@ func (s *symbols) resolve(now uint64, report func(*event.Symbol)) {
 	if len(s.pending) == 0 {
 		return
 	}
+	found, err := symbolsAt(s.file, s.pending...)
+	if err != nil {
+		return // and try again the next time
+	}
 	asked := s.pending
 	s.pending = s.pending[:0]
-	found, err := symbolsAt(asked...)
-	if err != nil {
-		return
-	}
 	for _, addr := range asked {
 		if sym, ok := found[addr]; ok {
 			report(&event.Symbol{Time: now, Addr: addr, Name: sym.name, Module: sym.module})

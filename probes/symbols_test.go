@@ -59,6 +59,10 @@ func TestSymbolsBound(t *testing.T) {
 func TestSymbolsResolve(t *testing.T) {
 	addr := addressOf(t, "register_pernet_subsys")
 	var s symbols
+	if err := s.open(); err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
 	s.mention(pernet(event.KindRegisterPernet, event.PhaseEnter, 1, addr)) // nothing is at 1
 	var got []event.Symbol
 	report := func(sym *event.Symbol) { got = append(got, *sym) }

@@ -50,7 +50,7 @@ func newCommand(argv []string) (*command, error) {
 		return nil, &CommandError{err}
 	}
 	cmd := &exec.Cmd{
-		Path: "/proc/self/exe", Args: append([]string{os.Args[0], standInArg, "", path}, argv...),
+		Path: "/proc/self/exe", Args: append([]string{os.Args[0], standInArg, "", ignored, path}, argv...),
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 	}
 	return &command{cmd: cmd, done: make(chan struct{})}, nil
@@ -83,7 +83,7 @@ func (c *command) start(ended func()) error {
 	c.stage = nil
 	if err != nil {
 		c.cmd.Wait() // a stand-in's end
-		return &CommandError{fmt.Errorf("%s: %w", c.cmd.Args[3], err)}
+		return &CommandError{fmt.Errorf("%s: %w", c.cmd.Args[4], err)}
 	}
 	c.started = true
 	go func() {
@@ -122,17 +122,21 @@ func (c *command) running() bool {
 	}
 }
 
-// signal sends sig, and SIGKILL when that hasn't helped after a while.
-func (c *command) signal(sig syscall.Signal, grace time.Duration) {
+// signal sends sig, and SIGKILL when that hasn't helped after a while. It is an
+// error if the kernel doesn't let it: if the command is another user's by now.
+func (c *command) signal(sig syscall.Signal, grace time.Duration) error {
 	if !c.running() {
-		return
+		return nil
 	}
-	c.cmd.Process.Signal(sig)
+	if err := c.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
 	time.AfterFunc(grace, func() {
 		if c.running() {
 			c.cmd.Process.Kill()
 		}
 	})
+	return nil
 }
 
 // status returns the exit status as a shell would, nil if there is none.

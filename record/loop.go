@@ -34,8 +34,13 @@ const (
 	graceTerminate = 5 * time.Second
 )
 
-// record runs until something ends the recording.
+// record runs until something ends the recording. What it does, it does with the
+// privileges that the closing snapshot will have, so that the two snapshots see the
+// same.
 func (s *session) record(ctx context.Context) (err error) {
+	if err := s.giveUpPrivileges(); err != nil {
+		return s.failed(err)
+	}
 	if s.watcher, err = snapshot.Watch(s.names.add); err != nil {
 		s.warn(fmt.Errorf("names of namespaces won't be followed: %w", err))
 	}
@@ -52,6 +57,20 @@ func (s *session) record(ctx context.Context) (err error) {
 type takenSnapshot struct {
 	event.Snapshot
 	err error
+}
+
+// giveUpPrivileges gives up what attaching needed.
+func (s *session) giveUpPrivileges() error {
+	had, err := effective()
+	if err != nil {
+		return err
+	}
+	s.keep = kept(had, &s.options)
+	soon := capSet(0)
+	if s.options.ReadyFile != "" {
+		soon = forReadyFile
+	}
+	return s.giveUp(s.keep, soon)
 }
 
 // loop moves what the kernel says to the file until the recording is to end.
@@ -162,7 +181,11 @@ func (s *session) stopping(why string) {
 		grace = s.grace
 	}
 	if s.command.running() {
-		time.AfterFunc(grace, func() { s.command.signal(syscall.SIGTERM, graceTerminate) })
+		time.AfterFunc(grace, func() {
+			if err := s.command.signal(syscall.SIGTERM, graceTerminate); err != nil {
+				s.warn(fmt.Errorf("end the command: %w; the recording goes on until it ends", err))
+			}
+		})
 	}
 }
 
@@ -180,6 +203,9 @@ func (s *session) opened(snap *takenSnapshot) error {
 	if s.options.ReadyFile != "" {
 		if err := os.WriteFile(s.options.ReadyFile, nil, 0o644); err != nil {
 			return fmt.Errorf("create the ready file: %w", err)
+		}
+		if err := s.giveUp(s.keep, 0); err != nil {
+			return err
 		}
 	}
 	if s.options.Duration > 0 {

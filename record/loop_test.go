@@ -85,6 +85,7 @@ func newTestSession(t *testing.T, o Options, script string) (s *session, f *fake
 	s = newSession(o)
 	s.grace = time.Hour
 	s.probes = f
+	s.giveUp = func(capSet, capSet) error { return nil } // the tests need theirs
 	if script != "" {
 		s.command = prepared(t, "sh", "-c", script, dir)
 	}
@@ -415,4 +416,36 @@ func TestRecordEndsWithItsContext(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantEnd(t, s, ReasonInterrupt)
+}
+
+// TestRecordGivesUpPrivileges: before anything is looked at, and what the ready
+// file needs before the command runs.
+func TestRecordGivesUpPrivileges(t *testing.T) {
+	ready := filepath.Join(t.TempDir(), "ready")
+	s, _, _ := newTestSession(t, Options{ReadyFile: ready}, "exit 0")
+	var seen []string
+	s.giveUp = func(_, soon capSet) error {
+		seen = append(seen, fmt.Sprintf("%v %v %v", soon == forReadyFile, exists(ready), s.command.started))
+		return nil
+	}
+	if err := s.record(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	wantEnd(t, s, reasonCommand, 0)
+	if want := []string{"true false false", "false true false"}; !slices.Equal(seen, want) {
+		t.Errorf("soon, ready, running:\n got %q\nwant %q", seen, want)
+	}
+}
+
+// TestRecordKeepsNoPrivileges: if they can't be given up there is no recording.
+func TestRecordKeepsNoPrivileges(t *testing.T) {
+	s, _, _ := newTestSession(t, Options{}, "exit 0")
+	s.giveUp = func(capSet, capSet) error { return syscall.EPERM }
+	if err := s.record(context.Background()); !errors.Is(err, syscall.EPERM) {
+		t.Fatalf("got %v", err)
+	}
+	wantEnd(t, s, reasonError)
+	if s.command.started {
+		t.Error("the command ran")
+	}
 }

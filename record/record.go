@@ -112,6 +112,10 @@ type session struct {
 	command     *command
 	result      Result
 
+	// keep are the capabilities that the recording needs to its end, giveUp gives up
+	// the others.
+	keep   capSet
+	giveUp func(keep, soon capSet) error
 	// grace is how long the command may take to end by itself after an
 	// interrupt.
 	grace time.Duration
@@ -124,7 +128,7 @@ type session struct {
 }
 
 func newSession(o Options) *session {
-	return &session{options: o, grace: graceInterrupt, stop: make(chan string, 8)}
+	return &session{options: o, giveUp: giveUp, grace: graceInterrupt, stop: make(chan string, 8)}
 }
 
 // prepare brings the recording to the point from which nothing escapes it. What

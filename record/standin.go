@@ -5,8 +5,10 @@ package record
 import (
 	"encoding/binary"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -21,20 +23,41 @@ import (
 // recording.
 
 // standInArg is the first argument of a stand-in. After it come the number of its
-// socket's descriptor, the program's path, and the program's arguments from 0 on.
+// socket's descriptor, the signals to ignore, the program's path, and the program's
+// arguments from 0 on.
 const standInArg = "stand-in-for"
+
+// ignored are the signals that this process was started to ignore, of those that a
+// Go program can tell of (os/signal): by nohup, or by a shell for its background.
+// The recorder may ask for them; the command is to ignore them none the less.
+var ignored = ignoredOf(syscall.SIGHUP, syscall.SIGINT)
+
+func ignoredOf(signals ...syscall.Signal) string {
+	var numbers []string
+	for _, s := range signals {
+		if signal.Ignored(s) {
+			numbers = append(numbers, strconv.Itoa(int(s)))
+		}
+	}
+	return strings.Join(numbers, ",")
+}
 
 // StandIn returns unless this process was started to stand in for a recorded
 // command. A program that uses [Run] calls it before anything else, with os.Args.
 func StandIn(args []string) {
-	if len(args) < 5 || args[1] != standInArg {
+	if len(args) < 6 || args[1] != standInArg {
 		return
 	}
 	fd, err := strconv.Atoi(args[2])
 	if err != nil {
 		return
 	}
-	os.Exit(standIn(fd, args[3], args[4:]))
+	for number := range strings.SplitSeq(args[3], ",") {
+		if n, err := strconv.Atoi(number); err == nil {
+			signal.Ignore(syscall.Signal(n))
+		}
+	}
+	os.Exit(standIn(fd, args[4], args[5:]))
 }
 
 // standIn waits for the word and becomes the command. It returns only if it

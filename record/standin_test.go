@@ -124,8 +124,8 @@ func TestStandInArguments(t *testing.T) {
 		{"nstrace"},
 		{"nstrace", "record"},
 		{"nstrace", standInArg},
-		{"nstrace", standInArg, "x", "/bin/true", "true"},
-		{"nstrace", "report", "3", "/bin/true", "true"},
+		{"nstrace", standInArg, "x", "", "/bin/true", "true"},
+		{"nstrace", "report", "3", "", "/bin/true", "true"},
 	} {
 		StandIn(args) // returns
 	}

@@ -30,6 +30,14 @@ func TestLabScripts(t *testing.T) {
 	runScripts(t, "testdata/lab")
 }
 
+// TestLabKernelScripts does so on every kernel of the lab.
+func TestLabKernelScripts(t *testing.T) {
+	if os.Getenv("NSTRACE_LAB") == "" {
+		t.Skip("not in the lab; e2e runs this in virtual machines")
+	}
+	runScripts(t, "testdata/kernels")
+}
+
 func runScripts(t *testing.T, dir string) {
 	recordings, err := filepath.Abs("../../testdata")
 	if err != nil {
@@ -44,7 +52,7 @@ func runScripts(t *testing.T, dir string) {
 			e.Setenv("PATH", e.Getenv("PATH")+":/usr/sbin:/sbin")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status, "samehooks": sameHooks},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status, "samehooks": sameHooks, "holds": holds},
 	})
 }
 
