@@ -120,17 +120,15 @@ func (a *Analyzer) verdictLoss() {
 				lostRecords(r.Name, r.Lost-gaps[r.Name]), r.Size)
 		}
 	}
-	for _, x := range []struct {
-		n    uint64
-		s    Severity
-		what string
-	}{
-		{led.Unwritten, Error, "could not be written to the file"},
-		{led.Undecoded, Error, "arrived but made no sense"},
-	} {
-		if x.n != 0 {
-			a.say(x.s, ruleLost, 0, "%s %s", plural(x.n, "record"), x.what)
+	if led.Unwritten != 0 {
+		since := "of what happened at a time that is not known"
+		if led.UnwrittenFrom != 0 {
+			since = "of what happened after " + m.Since(led.UnwrittenFrom)
 		}
+		a.say(Error, ruleLost, led.UnwrittenFrom, "%s %s could not be written to the file", plural(led.Unwritten, "record"), since)
+	}
+	if led.Undecoded != 0 {
+		a.say(Error, ruleLost, 0, "%s arrived but made no sense", plural(led.Undecoded, "record"))
 	}
 	if led.CallsDropped != 0 {
 		a.say(Warning, ruleLost, 0, "%s could not be remembered: their duration, and what was within them, is unknown", plural(led.CallsDropped, "running call"))

@@ -3,19 +3,24 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/nstrace/nstrace/event"
 )
 
 // lossReport is the part of the JSON report that tells of losses.
 type lossReport struct {
 	Recording struct {
-		Events, Lost uint64
-		Clean        bool
-		Losses       []struct {
+		Events, Lost    uint64
+		DurationNS      uint64 `json:"duration_ns"`
+		Complete, Clean bool
+		Losses          []struct {
 			Ring  string
 			Count uint64
 		}
@@ -36,86 +41,138 @@ func (r *lossReport) hits(name string) uint64 {
 	return 0
 }
 
-// sent is how many records the hits of namespaces that came and went with their
-// last task must have made.
-func (r *lossReport) sent() uint64 {
-	return 2*r.hits("setup_net") + r.hits("put_net") + 2*r.hits("cleanup_net") + r.hits("free_net") +
-		r.hits("register_netdevice") + r.hits("unregister_netdevice")
+func (r *lossReport) lost(name string) uint64 {
+	for _, p := range r.Recording.Probes {
+		if p.Name == name {
+			return p.Lost
+		}
+	}
+	return 0
 }
 
-// recordLoss runs a script in a machine and returns nstrace's report of the
-// recording it leaves in loss.nst.
-func recordLoss(t *testing.T, script string) *lossReport {
+// sentBy is how many records each hit sends, of the kinds that there are when
+// namespaces come and go with their last task.
+var sentBy = map[event.Kind]uint64{
+	event.KindSetupNet: 2, event.KindPutNet: 1, event.KindCleanupNet: 2, event.KindFreeNet: 1,
+	event.KindNetdevRegister: 1, event.KindNetdevUnregister: 1,
+}
+
+// runLoss runs a script in a machine that finds nstrace beside it, and returns
+// the folder with what it left there, and what it printed.
+func runLoss(t *testing.T, script string) (dir, output string) {
 	t.Helper()
-	dir := t.TempDir()
-	nstrace := filepath.Join(dir, "nstrace")
-	build(t, nstrace, "build", "../cmd/nstrace")
-	if err := os.WriteFile(filepath.Join(dir, "script"), []byte(script), 0o644); err != nil {
+	if testing.Short() {
+		t.Skip("boots a virtual machine")
+	}
+	t.Parallel()
+	dir = t.TempDir()
+	build(t, filepath.Join(dir, "nstrace"), "build", "../cmd/nstrace")
+	copyFile(t, "../lab/scenario/scenario.sh", filepath.Join(dir, "scenario.sh"))
+	if err := os.WriteFile(filepath.Join(dir, "script"), []byte(ready+script), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	status, out := boot(t, suite, dir, nil, "bash", "-e", "script")
 	if status != 0 {
 		t.Fatalf("exit status %d\n%s", status, out)
 	}
-	var r lossReport
-	decodeReport(t, nstrace, filepath.Join(dir, "loss.nst"), &r)
-	text, err := exec.Command(nstrace, "report", filepath.Join(dir, "loss.nst")).CombinedOutput()
+	return dir, out
+}
+
+// reportLoss returns nstrace's report of a recording, and what is before its
+// findings: the verdict on the recording.
+func reportLoss(t *testing.T, dir, file string) (r *lossReport, verdict string) {
+	t.Helper()
+	nstrace := filepath.Join(dir, "nstrace")
+	r = new(lossReport)
+	decodeReport(t, nstrace, filepath.Join(dir, file), r)
+	text, err := exec.Command(nstrace, "report", filepath.Join(dir, file)).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, text)
 	}
-	head, _, _ := strings.Cut(string(text), "\nFINDINGS")
-	if clean := strings.Contains(head, "Nothing is known to be missing"); clean != (r.Recording.Lost == 0) {
-		t.Errorf("%d records are lost, and the report says:\n%s", r.Recording.Lost, head)
+	verdict, _, _ = strings.Cut(string(text), "\nFINDINGS")
+	if clean := strings.Contains(verdict, "Nothing is known to be missing"); clean != r.Recording.Clean {
+		t.Errorf("clean is %v, and the report says:\n%s", r.Recording.Clean, verdict)
 	}
-	return &r
+	return r, verdict
 }
 
-// ready is shell: begin to record, and wait until it does.
+// ready is shell that the scripts begin with.
 const ready = `
 mkfifo /tmp/wait
+nap() { read -t "$1" _ <>/tmp/wait || true; }
+# record ARGS: begin to record, and wait until it does.
 record() {
-	./nstrace record --ready-file ready -o loss.nst "$@" &
+	rm -f ready
+	./nstrace record --ready-file ready "$@" &
 	recorder=$!
-	while [ ! -e ready ]; do read -t 0.05 _ <>/tmp/wait || true; done
+	while [ ! -e ready ]; do nap 0.05; done
 }
-# settled: wait until all namespaces are cleaned up, which is done in order; the
-# last is known by who made it.
+# mark FILE NAME: let a program NAME make namespaces until the recording has one;
+# marks is how many it took.
+mark() {
+	cp "$(command -v unshare)" "/tmp/$2"
+	marks=0
+	until ./nstrace report --format json "$1" 2>/dev/null | grep -q "\"comm\": \"$2\""; do
+		"/tmp/$2" -n true
+		marks=$((marks + 1))
+		nap 0.2
+	done
+}
+# settled FILE: wait until all namespaces are cleaned up, which is done in order;
+# the last is known by who made it.
 settled() {
 	cp "$(command -v unshare)" /tmp/lastone
 	/tmp/lastone -n true
-	while ! ./nstrace report loss.nst 2>/dev/null | grep -q "lastone.* is gone"; do read -t 0.1 _ <>/tmp/wait || true; done
+	until ./nstrace report "$1" 2>/dev/null | grep -q "lastone.* is gone"; do nap 0.1; done
 }
 `
 
-// TestLossRingFull fills a ring that nobody empties, and compares what the
-// ledger says with what must have happened.
+// TestLossRingFull has a reader that is too slow, again and again, for a tiny
+// ring, and compares what the ledger says with what must have happened.
 func TestLossRingFull(t *testing.T) {
-	if testing.Short() {
-		t.Skip("boots a virtual machine")
-	}
-	r := recordLoss(t, ready+`
-record --lifecycle-ring 4096
-kill -STOP $recorder
-for i in $(seq 200); do unshare -n true; done
-kill -CONT $recorder
-settled
+	const bursts = 5
+	dir, out := runLoss(t, `
+record --lifecycle-ring 4096 -o loss.nst
+made=0
+for burst in $(seq `+fmt.Sprint(bursts)+`); do
+	kill -STOP $recorder
+	for i in $(seq 20); do unshare -n true; done
+	kill -CONT $recorder
+	# The reader is back when it has seen this.
+	mark loss.nst "mark$burst"
+	made=$((made + 20 + marks))
+done
 kill -INT $recorder
 wait $recorder
+echo "made $made"
 `)
-	checkLoss(t, r, 201)
-	if r.Recording.Lost == 0 {
-		t.Error("nothing was lost of a ring with room for eleven records")
+	r, _ := reportLoss(t, dir, "loss.nst")
+	tape := play(t, filepath.Join(dir, "loss.nst"))
+	var made uint64
+	if _, err := fmt.Sscanf(out[strings.LastIndex(out, "made "):], "made %d", &made); err != nil {
+		t.Fatal(err)
 	}
+	checkLoss(t, r, tape, made)
+	// Each burst cost something, and what it cost is where it was.
+	before := uint64(0)
+	for burst := range bursts {
+		mark := tape.by(fmt.Sprintf("mark%d", burst+1))
+		if mark == nil {
+			t.Fatalf("mark%d wasn't seen", burst+1)
+		}
+		if !slices.ContainsFunc(tape.losses, func(l event.Loss) bool { return l.From >= before && l.To <= mark.Time }) {
+			t.Errorf("nothing was lost between %d and %d, of a ring with room for a dozen records: %+v", before, mark.Time, tape.losses)
+		}
+		before = mark.Time
+	}
+	t.Logf("%d namespaces, %d records, %d lost in %d places", made, r.Recording.Events, r.Recording.Lost, len(tape.losses))
 }
 
 // TestLossUnprivileged has a user without privileges make and leave namespaces
 // as fast as the machine can for ten seconds.
 func TestLossUnprivileged(t *testing.T) {
-	if testing.Short() {
-		t.Skip("boots a virtual machine")
-	}
-	r := recordLoss(t, ready+`
-record
+	dir, _ := runLoss(t, `
+record -o loss.nst
 # CLONE_NEWUSER | CLONE_NEWNET in a child that ends at once.
 setpriv --reuid 65534 --clear-groups timeout 10 perl -e '
 	$end = time + 10;
@@ -124,27 +181,37 @@ setpriv --reuid 65534 --clear-groups timeout 10 perl -e '
 		wait; $n++;
 	}
 	print "made $n\n"' || true
-settled
+settled loss.nst
 kill -INT $recorder
 wait $recorder
 `)
+	r, _ := reportLoss(t, dir, "loss.nst")
 	if r.hits("setup_net") < 100 {
 		t.Errorf("only %d namespaces were made", r.hits("setup_net"))
 	}
-	checkLoss(t, r, r.hits("setup_net"))
+	checkLoss(t, r, play(t, filepath.Join(dir, "loss.nst")), r.hits("setup_net"))
 	t.Logf("%d namespaces, %d records, %d lost", r.hits("setup_net"), r.Recording.Events, r.Recording.Lost)
 }
 
 // checkLoss compares the ledger with the truth: received and lost are what the
-// hits must have sent, and every account of the loss is the same.
-func checkLoss(t *testing.T, r *lossReport, namespaces uint64) {
+// hits must have sent, of each kind and together, and every account of the loss
+// is the same.
+func checkLoss(t *testing.T, r *lossReport, tape *tape, namespaces uint64) {
 	t.Helper()
 	rec := &r.Recording
 	if got := r.hits("setup_net"); got != namespaces {
 		t.Errorf("setup_net was hit %d times, want %d", got, namespaces)
 	}
-	if got := rec.Events + rec.Lost; got != r.sent() {
-		t.Errorf("%d received and %d lost make %d; the hits sent %d", rec.Events, rec.Lost, got, r.sent())
+	var sent uint64
+	for kind, each := range sentBy {
+		n := each * r.hits(kind.String())
+		sent += n
+		if got, lost := tape.count(kind), r.lost(kind.String()); got+lost != n {
+			t.Errorf("%d events of %v and %d lost make %d; its hits sent %d", got, kind, lost, got+lost, n)
+		}
+	}
+	if got := rec.Events + rec.Lost; got != sent {
+		t.Errorf("%d received and %d lost make %d; the hits sent %d", rec.Events, rec.Lost, got, sent)
 	}
 	var byProbe, byGap uint64
 	for _, p := range rec.Probes {
@@ -159,27 +226,48 @@ func checkLoss(t *testing.T, r *lossReport, namespaces uint64) {
 	if rec.Clean != (rec.Lost == 0) {
 		t.Errorf("%d lost, and clean is %v", rec.Lost, rec.Clean)
 	}
+	checkGaps(t, tape, rec.Lost)
+}
+
+// checkGaps finds each loss between the two events whose numbers prove it.
+func checkGaps(t *testing.T, tape *tape, lost uint64) {
+	t.Helper()
+	last := map[uint32]event.Event{}
+	var found uint64
+	for _, e := range tape.events {
+		before, any := last[e.CPU]
+		last[e.CPU] = e
+		missing := e.Seq - before.Seq - 1
+		if !any {
+			missing = e.Seq
+		}
+		if missing == 0 {
+			continue
+		}
+		found += missing
+		if want := (event.Loss{Ring: "lifecycle", CPU: e.CPU, From: before.Time, To: e.Time, Count: missing}); !slices.Contains(tape.losses, want) {
+			t.Errorf("%+v isn't among the losses %+v", want, tape.losses)
+		}
+	}
+	for _, l := range tape.losses {
+		if l.Ring == "lifecycle" && l.From >= last[l.CPU].Time {
+			found += l.Count // the end of it
+		}
+	}
+	if found != lost {
+		t.Errorf("%d numbers are missing, %d are said to be lost", found, lost)
+	}
 }
 
 // TestLossPackets has packets come faster than a tiny ring takes them: they cost
 // no lifecycle event, and the counts, which are made in the kernel, are whole.
 func TestLossPackets(t *testing.T) {
-	if testing.Short() {
-		t.Skip("boots a virtual machine")
-	}
-	dir := t.TempDir()
-	nstrace := filepath.Join(dir, "nstrace")
-	build(t, nstrace, "build", "../cmd/nstrace")
-	copyFile(t, "../lab/scenario/scenario.sh", filepath.Join(dir, "scenario.sh"))
-	status, out := boot(t, suite, dir, nil, "./nstrace", "record", "--load-modules", "--delivery", "packets", "--packet-ring", "4096",
-		"-o", "move.nst", "--", "sh", "scenario.sh", "kernel")
-	if status != 0 {
-		t.Fatalf("exit status %d\n%s", status, out)
-	}
+	dir, _ := runLoss(t, `
+./nstrace record --load-modules --delivery packets --packet-ring 4096 -o move.nst -- sh scenario.sh kernel
+`)
 	file := filepath.Join(dir, "move.nst")
-	checkDelivery(t, readReport(t, nstrace, file), filepath.Join(dir, "kernel/both"))
-	var r lossReport
-	decodeReport(t, nstrace, file, &r)
+	checkDelivery(t, readReport(t, filepath.Join(dir, "nstrace"), file), filepath.Join(dir, "kernel/both"))
+	r, _ := reportLoss(t, dir, "move.nst")
 	lost := map[string]uint64{}
 	for _, l := range r.Recording.Losses {
 		lost[l.Ring] += l.Count
@@ -189,5 +277,10 @@ func TestLossPackets(t *testing.T) {
 	}
 	if r.Recording.Clean {
 		t.Error("packets were lost, and the recording is called clean")
+	}
+	// Each packet that was seen was sent, and read or lost.
+	tape := play(t, file)
+	if read, hits := tape.of("packets").Read, r.hits("ieee80211_deliver_skb"); read+lost["packets"] != hits {
+		t.Errorf("%d packets and %d lost make %d; the probe was hit %d times", read, lost["packets"], read+lost["packets"], hits)
 	}
 }

@@ -29,8 +29,10 @@ type Ledger struct {
 	FlowsDropped uint64 `json:"flows_dropped"`
 	// Undecoded counts records that arrived but made no sense.
 	Undecoded uint64 `json:"undecoded"`
-	// Unwritten counts events that arrived but could not be written.
-	Unwritten uint64 `json:"unwritten"`
+	// Unwritten counts records that arrived but could not be written, and
+	// UnwrittenFrom is a time before which none of them was; 0 if none is known.
+	Unwritten     uint64 `json:"unwritten"`
+	UnwrittenFrom uint64 `json:"unwritten_from_ns,omitempty"`
 }
 
 // ProbeLedger is one probe's account.

@@ -62,7 +62,7 @@ func (s *session) writeLedger() error {
 		return err
 	}
 	s.writer.Flush()
-	ledger.Unwritten = s.writer.Unwritten()
+	ledger.Unwritten, ledger.UnwrittenFrom = s.writer.Unwritten(), s.writer.UnwrittenFrom()
 	last := s.result.Ledger
 	last.Time = ledger.Time
 	if reflect.DeepEqual(last, ledger) {

@@ -175,7 +175,7 @@ func fill(path string) (given int, werr, cerr error) {
 	}
 	// The recorder's last words.
 	_ = w.Loss(&event.Loss{Ring: "lifecycle", CPU: 1, From: 5, To: 6, Count: 7})
-	_ = w.Ledger(&event.Ledger{Time: 8_000_000, Unwritten: w.Unwritten()})
+	_ = w.Ledger(&event.Ledger{Time: 8_000_000, Unwritten: w.Unwritten(), UnwrittenFrom: w.UnwrittenFrom()})
 	return given, werr, w.Close(sampleEnd)
 }
 
@@ -210,8 +210,13 @@ func checkFull(t *testing.T, path string, given int, werr, cerr, cause error) {
 	if got.end == nil || got.end.Reason != "disk-full" || !strings.Contains(got.end.Error, cause.Error()) {
 		t.Errorf("end: %+v", got.end)
 	}
-	if len(got.ledgers) != 1 || len(got.losses) != 1 || got.ledgers[0].Unwritten < k.Unwritten {
-		t.Errorf("last words: %+v %+v", got.ledgers, got.losses)
+	if len(got.ledgers) != 1 || len(got.losses) != 1 || got.ledgers[0].Unwritten != k.Unwritten {
+		t.Errorf("last words: %+v %+v, %d unwritten", got.ledgers, got.losses, k.Unwritten)
+	}
+	// Nothing before that time is missing, and not much after it isn't.
+	from, first := got.ledgers[0].UnwrittenFrom, sampleEvent(int(k.Read)).Time
+	if lower := sampleEvent(max(0, int(k.Read)-1000)).Time; from > first || from < lower {
+		t.Errorf("unwritten from %d on, the first missing is from %d", from, first)
 	}
 }
 

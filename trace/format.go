@@ -156,6 +156,9 @@ func (k kind) columnar() bool {
 // records reports whether blocks of kind k have records of the recording.
 func (k kind) records() bool { return slices.Contains(recordKinds, k) }
 
+// account reports whether records of kind k tell of others that are missing.
+func (k kind) account() bool { return k == kindLedger || k == kindLoss }
+
 // sequenced reports whether records of kind k have sequence numbers.
 func (k kind) sequenced() bool { return k == kindLifecycle || k == kindPackets || k == kindTasks }
 

@@ -63,6 +63,9 @@ type Writer struct {
 	index   []blockInfo
 
 	given, written [kindCount]uint64
+	// pending is the oldest time given since everything was last written, 0 if
+	// nothing was.
+	pending uint64
 }
 
 // NewWriter begins a trace of rec in w, which is at its beginning. If w is a
@@ -184,9 +187,17 @@ func (w *Writer) fail(err error) error {
 	return w.err
 }
 
+// take counts a record that is given.
+func (w *Writer) take(k kind, time uint64) {
+	w.given[k]++
+	if !k.account() && (w.pending == 0 || time < w.pending) {
+		w.pending = time
+	}
+}
+
 // Event adds a lifecycle event.
 func (w *Writer) Event(e *event.Event) error {
-	w.given[kindLifecycle]++
+	w.take(kindLifecycle, e.Time)
 	if w.err != nil {
 		return w.err
 	}
@@ -204,7 +215,7 @@ func (w *Writer) Event(e *event.Event) error {
 
 // Count adds what a flow delivered.
 func (w *Writer) Count(c *event.Count) error {
-	w.given[kindCounts]++
+	w.take(kindCounts, c.Time)
 	if w.err != nil {
 		return w.err
 	}
@@ -217,7 +228,7 @@ func (w *Writer) Count(c *event.Count) error {
 
 // Step adds a subsystem's share of a set-up or tear-down.
 func (w *Writer) Step(s *event.Step) error {
-	w.given[kindSteps]++
+	w.take(kindSteps, s.Time)
 	if w.err != nil {
 		return w.err
 	}
@@ -230,7 +241,7 @@ func (w *Writer) Step(s *event.Step) error {
 
 // Task adds a task that came or went. Its Comm is short, as the kernel's are.
 func (w *Writer) Task(t *event.Task) error {
-	w.given[kindTasks]++
+	w.take(kindTasks, t.Time)
 	if w.err != nil {
 		return w.err
 	}
@@ -246,7 +257,7 @@ func (w *Writer) Task(t *event.Task) error {
 
 // Packet adds a packet.
 func (w *Writer) Packet(p *event.Packet) error {
-	w.given[kindPackets]++
+	w.take(kindPackets, p.Time)
 	if w.err != nil {
 		return w.err
 	}
@@ -282,7 +293,11 @@ func (w *Writer) Flush() error {
 	if w.err != nil {
 		return w.err
 	}
-	return errors.Join(w.flushEvents(), w.flushSteps(), w.flushTasks(), w.flushCounts(), w.flushPackets(), w.flushDocs())
+	err := errors.Join(w.flushEvents(), w.flushSteps(), w.flushTasks(), w.flushCounts(), w.flushPackets(), w.flushDocs())
+	if err == nil {
+		w.pending = 0
+	}
+	return err
 }
 
 func (w *Writer) flushEvents() error {

@@ -27,8 +27,8 @@ const lateDocs = 256
 
 // doc adds a record of kind k.
 func (w *Writer) doc(k kind, time uint64, v any) error {
-	w.given[k]++
-	late := w.err != nil && !w.closed && (k == kindLedger || k == kindLoss)
+	w.take(k, time)
+	late := w.err != nil && !w.closed && k.account()
 	if w.err != nil && !late {
 		return w.err
 	}
@@ -93,7 +93,7 @@ func (w *Writer) flushKind(k kind) error {
 	raw = append(raw, ']')
 	h := header{kind: k, count: uint32(len(buf.docs)), first: buf.docs[0].time, last: buf.docs[len(buf.docs)-1].time}
 	err := w.put(&h, nil, raw, nil)
-	if err != nil && !w.out.lastWrites && (k == kindLedger || k == kindLoss) {
+	if err != nil && !w.out.lastWrites && k.account() {
 		return err // Close tries again
 	}
 	clear(buf.docs)
@@ -190,13 +190,25 @@ func (w *Writer) finish(end event.End) error {
 }
 
 // Unwritten counts the records that were given but did not get into the file,
-// and those that wait for Flush.
+// and those that wait for Flush. The account itself, losses and ledgers, isn't
+// among them: Close has space for it.
 func (w *Writer) Unwritten() uint64 {
 	var n uint64
 	for _, k := range recordKinds {
-		n += w.given[k] - w.written[k]
+		if !k.account() {
+			n += w.given[k] - w.written[k]
+		}
 	}
 	return n
+}
+
+// UnwrittenFrom is a time before which all of them are in the file, 0 if they
+// are anyway.
+func (w *Writer) UnwrittenFrom() uint64 {
+	if w.Unwritten() == 0 {
+		return 0
+	}
+	return w.pending
 }
 
 // Size is how many bytes the file has.
