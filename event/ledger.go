@@ -64,8 +64,9 @@ type ProbeLedger struct {
 	Hits uint64 `json:"hits"`
 	// Lost counts its records that found no space in their ring.
 	Lost uint64 `json:"lost"`
-	// Missed counts calls that the kernel let pass without running the program,
-	// null where the kernel doesn't tell.
+	// Missed counts calls that the kernel let pass without running the program at
+	// their entry, and those at their return; null where the kernel doesn't tell.
+	// Where it tells only of entries, the others are ReturnsMissed.
 	Missed *uint64 `json:"missed"`
 	// Returns counts the returns it saw of calls whose entry it had seen, null
 	// if it looks at entries only. With ReturnsMissed, CallsDropped and Open they

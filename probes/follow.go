@@ -44,8 +44,9 @@ func (s *Set) rehook(a *attached) {
 			// Not an error of the recording's: it has what it wants.
 			a.ledger.Since, _ = bootTime()
 		}
-		earlier := old.misses(&s.kernel.Features)
-		a.missedBefore, a.missedEarlier = a.missesNow(&s.kernel.Features), &earlier
+		t := s.loader.tally([]*attached{old, a})
+		earlier := old.misses(t)
+		a.missedBefore, a.missedEarlier = t.misses(a), &earlier
 		// The function it was on is gone with its module; detaching from
 		// nothing has no use for an error either.
 		old.detach()

@@ -3,6 +3,7 @@
 package probes
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 
@@ -45,16 +46,19 @@ func (s *Set) probeLedgers(l *event.Ledger) error {
 	if err != nil {
 		return err
 	}
+	t := s.loader.tally(s.probes)
 	for _, a := range s.probes {
 		p := a.ledger
 		n := stats[a.id]
 		p.Hits, p.Lost = n.Hits, n.Lost
 		if a.ledger.Status == event.StatusAttached {
-			missed := a.misses(&s.kernel.Features)
-			p.Missed = missed.sum()
+			missed := a.misses(t)
 			if a.returns {
 				s.returns.account(&p, a.id, &n, open[a.id], missed.exit)
+				missed.exit = cmp.Or(missed.exit, p.ReturnsMissed)
 			}
+			p.Missed = missed.sum()
+			p.Reason = joinReasons(p.Reason, a.lacks)
 		}
 		if m := s.modules.states[a.module]; m != nil {
 			p.ModuleGone, p.ModuleCame = m.gone, m.came

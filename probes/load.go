@@ -31,6 +31,14 @@ type loader struct {
 	// noInitial says why the programs can't tell the initial namespace from
 	// others, nil if they can.
 	noInitial error
+	// events makes kprobes by way of tracefs, nil if noEvents says why it can't;
+	// the first loader's.
+	events   *traceEvents
+	noEvents error
+	owner    bool
+	// instances is how many returns of each function can be awaited at once; 0
+	// leaves it to the table.
+	instances int
 }
 
 // newLoader prepares to load programs for k. They share their maps with those of
@@ -43,7 +51,7 @@ func newLoader(k *kernel, o Options, other *loader) (*loader, error) {
 	spec.Maps["lifecycle"].MaxEntries = o.LifecycleRing
 	spec.Maps["tasks"].MaxEntries = o.TaskRing
 	spec.Maps["packets"].MaxEntries = o.PacketRing
-	l := &loader{kernel: k, spec: spec}
+	l := &loader{kernel: k, spec: spec, instances: int(o.KretprobeInstances)}
 	l.findOffsets(other)
 	if err := l.setVariables(o); err != nil {
 		return nil, fmt.Errorf("prepare nstrace's programs: %w", err)
@@ -57,6 +65,7 @@ func newLoader(k *kernel, o Options, other *loader) (*loader, error) {
 	if other != nil {
 		shared = maps.Clone(other.maps)
 		delete(shared, ".rodata")
+		l.events, l.noEvents = other.events, other.noEvents
 	}
 	coll, err := ebpf.NewCollectionWithOptions(&ebpf.CollectionSpec{
 		Maps: spec.Maps, Variables: spec.Variables, Types: spec.Types, ByteOrder: spec.ByteOrder,
@@ -73,12 +82,17 @@ func newLoader(k *kernel, o Options, other *loader) (*loader, error) {
 	if l.recording = coll.Variables["recording"]; l.recording == nil {
 		return nil, errors.New("prepare nstrace's programs: no variable recording")
 	}
+	l.owner = true
+	if l.events, l.noEvents = openTraceEvents(); l.noEvents == nil {
+		// What can't be removed now is there for the next one to try.
+		_ = l.events.clear()
+	}
 	return l, nil
 }
 
 // findInitial has a program find the initial namespace for the others.
 func (l *loader) findInitial() error {
-	p, err := l.program(&choice{probe: &probe{}}, "find_init_net", "")
+	p, err := l.program(&choice{probe: &probe{}}, "find_init_net", "", nil)
 	if err != nil {
 		return fmt.Errorf("find the initial namespace: %w", err)
 	}
@@ -188,28 +202,33 @@ func bluntFetch(insns asm.Instructions) {
 
 // load loads the programs of one probe for one hook. Programs of other probes
 // stay out of it, so that one the verifier rejects costs only itself.
-func (l *loader) load(c *choice, hook string) (entry, exit *ebpf.Program, err error) {
-	if c.foreign && l.noInitial != nil {
-		return nil, nil, l.noInitial
+func (l *loader) load(a *attached, hook string) (err error) {
+	if a.foreign && l.noInitial != nil {
+		return l.noInitial
 	}
 	forms := map[string][2]string{
 		hookFentry: {"_fentry", "_fexit"}, hookKprobe: {"_kprobe", "_kretprobe"},
 		hookTracepoint: {"_tracepoint"},
 	}[hook]
-	if entry, err = l.program(c, c.programs+forms[0], hook); err != nil {
-		return nil, nil, err
+	if hook == hookKprobe && l.countsRuns() {
+		if a.runs, err = newRuns(); err != nil {
+			return err
+		}
 	}
-	if !c.returns {
-		return entry, nil, nil
+	if a.entry, err = l.program(&a.choice, a.programs+forms[0], hook, a.runs); err != nil || !a.returns {
+		return err
 	}
-	if exit, err = l.program(c, c.programs+forms[1], hook); err != nil {
-		entry.Close()
-		return nil, nil, err
-	}
-	return entry, exit, nil
+	a.exit, err = l.program(&a.choice, a.programs+forms[1], hook, nil)
+	return err
 }
 
-func (l *loader) program(c *choice, name, hook string) (*ebpf.Program, error) {
+// countsRuns reports whether calls at which the kernel doesn't run a kprobe's
+// program have to be counted here, and can be.
+func (l *loader) countsRuns() bool { return !l.kernel.Features.KprobeMisses && l.events != nil }
+
+// program loads one program. It counts its runs if there is something to count
+// them in.
+func (l *loader) program(c *choice, name, hook string, runs *ebpf.Map) (*ebpf.Program, error) {
 	spec := l.spec.Programs[name]
 	if spec == nil {
 		return nil, fmt.Errorf("no program %s", name)
@@ -217,6 +236,9 @@ func (l *loader) program(c *choice, name, hook string) (*ebpf.Program, error) {
 	spec = spec.Copy()
 	if hook == hookFentry || hook == hookTracepoint {
 		spec.AttachTo = c.function.Name
+	}
+	if runs != nil {
+		spec.Instructions = countRuns(spec.Instructions, runs)
 	}
 	coll, err := ebpf.NewCollectionWithOptions(&ebpf.CollectionSpec{
 		Maps: l.spec.Maps, Types: l.spec.Types, ByteOrder: l.spec.ByteOrder,
@@ -243,4 +265,7 @@ func (l *loader) close() {
 		m.Close()
 	}
 	l.offsets.Close()
+	if l.owner {
+		l.events.close()
+	}
 }

@@ -3,6 +3,9 @@
 package probes
 
 import (
+	"io"
+	"slices"
+
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 )
@@ -47,8 +50,8 @@ func difference(n, before *uint64) *uint64 {
 }
 
 // misses are those of the recording: up to now, or to when it was over.
-func (a *attached) misses(f *features) misses {
-	now := a.missesNow(f)
+func (a *attached) misses(t *tally) misses {
+	now := t.misses(a)
 	if a.missedAfter != nil {
 		now = *a.missedAfter
 	}
@@ -59,13 +62,88 @@ func (a *attached) misses(f *features) misses {
 	return now
 }
 
-// missesNow asks the kernel.
-func (a *attached) missesNow(f *features) misses {
-	return misses{missedBy(f, a.ledger.Hook, a.entry, a.entryLink), missedBy(f, a.ledger.Hook, a.exit, a.exitLink)}
+// tally is what the kernel tells of all hooks at one time.
+type tally struct {
+	features *features
+	// events are the counts of trace events, by their names.
+	events map[string]eventCount
+	// skipped are, by the name of its trace event, the hits at which the kernel
+	// didn't run a program that counts its runs.
+	skipped map[string]uint64
 }
 
-func missedBy(f *features, hook string, p *ebpf.Program, l link.Link) *uint64 {
+// tally asks the kernel.
+func (l *loader) tally(probes []*attached) *tally {
+	t := &tally{features: &l.kernel.Features}
+	if !slices.ContainsFunc(probes, (*attached).hasEvent) {
+		return t
+	}
+	var err error
+	if !l.countsRuns() {
+		if t.events, err = l.events.counts(); err != nil {
+			t.events = nil // so they are unknown
+		}
+		return t
+	}
+	// A hit is counted before the run, so at any one moment there may be one
+	// more. The least of several readings has none that is just running.
+	t.skipped = map[string]uint64{}
+	for range 5 {
+		before := readRuns(probes)
+		if t.events, err = l.events.counts(); err != nil {
+			return &tally{features: t.features}
+		}
+		for name, runs := range readRuns(probes) {
+			skipped := t.events[name].hits - runs
+			known, ok := t.skipped[name]
+			if runs == before[name] && skipped <= t.events[name].hits && (!ok || skipped < known) {
+				t.skipped[name] = skipped
+			}
+		}
+	}
+	return t
+}
+
+func (a *attached) hasEvent() bool {
+	_, entry := a.entryLink.(*traceEvent)
+	_, exit := a.exitLink.(*traceEvent)
+	return entry || exit
+}
+
+// readRuns returns how often programs ran that count their runs.
+func readRuns(probes []*attached) map[string]uint64 {
+	runs := map[string]uint64{}
+	for _, a := range probes {
+		if e, ok := a.entryLink.(*traceEvent); ok && a.runs != nil {
+			if n, err := sumPerCPU(a.runs, 0); err == nil {
+				runs[e.name] = n
+			}
+		}
+	}
+	return runs
+}
+
+func (t *tally) misses(a *attached) misses {
+	m := misses{t.missedBy(a.ledger.Hook, a.entry, a.entryLink), t.missedBy(a.ledger.Hook, a.exit, a.exitLink)}
+	if e, ok := a.entryLink.(*traceEvent); ok && !t.features.KprobeMisses {
+		m.entry = t.missedByEntry(e)
+	}
+	return m
+}
+
+// missedByEntry is for kernels that count only what a trace event misses.
+func (t *tally) missedByEntry(e *traceEvent) *uint64 {
+	skipped, ok := t.skipped[e.name]
+	if !ok {
+		return nil
+	}
+	skipped += t.events[e.name].missed
+	return &skipped
+}
+
+func (t *tally) missedBy(hook string, p *ebpf.Program, by io.Closer) *uint64 {
 	var n uint64
+	f := t.features
 	switch {
 	case p == nil || hook != hookKprobe && !f.Recursion:
 		return &n // there is nothing that could be missed
@@ -78,7 +156,7 @@ func missedBy(f *features, hook string, p *ebpf.Program, l link.Link) *uint64 {
 	}
 	n = stats.RecursionMisses
 	if hook == hookKprobe {
-		missed, known := linkMisses(l)
+		missed, known := t.missedByKprobe(by)
 		if !known {
 			return nil
 		}
@@ -87,9 +165,17 @@ func missedBy(f *features, hook string, p *ebpf.Program, l link.Link) *uint64 {
 	return &n
 }
 
-// linkMisses returns what a kprobe's link knows of missed calls: nmissed of its
-// kprobe, and of its kretprobe.
-func linkMisses(l link.Link) (n uint64, known bool) {
+// missedByKprobe returns what the kernel tells of a kprobe's missed calls:
+// nmissed of it, and of its kretprobe.
+func (t *tally) missedByKprobe(by io.Closer) (n uint64, known bool) {
+	if e, ok := by.(*traceEvent); ok {
+		count, known := t.events[e.name]
+		return count.missed, known
+	}
+	l, ok := by.(link.Link)
+	if !ok {
+		return 0, false
+	}
 	info, err := l.Info()
 	if err != nil {
 		return 0, false

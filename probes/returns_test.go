@@ -81,7 +81,7 @@ func TestMisses(t *testing.T) {
 		{"never attached", attached{missedBefore: of(0, 0)}, 0, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			sum := c.a.misses(&features{}).sum()
+			sum := c.a.misses(&tally{features: &features{}}).sum()
 			if (sum == nil) != (c.unknown == 1) || sum != nil && *sum != uint64(c.want) {
 				t.Errorf("%v, want %d (unknown: %d)", sum, c.want, c.unknown)
 			}

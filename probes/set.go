@@ -22,6 +22,9 @@ type Options struct {
 	// LifecycleRing, TaskRing and PacketRing are in bytes, powers of two from
 	// 4 KiB to 1 GiB; 0 chooses.
 	LifecycleRing, TaskRing, PacketRing uint32
+	// KretprobeInstances is how many returns of each function can be awaited at
+	// once, at most 4096; 0 chooses. Further ones are missed.
+	KretprobeInstances uint32
 }
 
 const (
@@ -139,6 +142,9 @@ func (o *Options) normalise() error {
 			return fmt.Errorf("a ring of %d bytes is not possible: use a power of two from %d to %d", size, minRing, maxRing)
 		}
 	}
+	if o.KretprobeInstances > maxInstances {
+		return fmt.Errorf("%d kretprobe instances are not possible: use at most %d", o.KretprobeInstances, maxInstances)
+	}
 	return nil
 }
 
@@ -254,8 +260,9 @@ func (s *Set) ReadCounts(sink Sink) error {
 
 // Begin lets all probes begin at once. Until then they are attached but silent.
 func (s *Set) Begin() error {
+	t := s.loader.tally(s.probes)
 	for _, a := range s.probes {
-		a.missedBefore = a.missesNow(&s.kernel.Features)
+		a.missedBefore = t.misses(a)
 	}
 	if err := s.loader.recording.Set(uint32(1)); err != nil {
 		return fmt.Errorf("begin to record: %w", err)
@@ -273,8 +280,9 @@ func (s *Set) Stop(sink Sink) error {
 // silence returns when no program sends anything any more.
 func (s *Set) silence() error {
 	err := s.loader.recording.Set(uint32(0))
+	t := s.loader.tally(s.probes)
 	for _, a := range s.probes {
-		now := a.missesNow(&s.kernel.Features)
+		now := t.misses(a)
 		a.missedAfter = &now
 	}
 	if err = errors.Join(err, waitForPrograms()); err != nil {

@@ -20,6 +20,10 @@ type probe struct {
 	module string
 	// returns says that it has programs for the function's return, too.
 	returns bool
+	// sleeps says that tasks may sleep in the function side by side, so that many
+	// returns are awaited at once. Those that run with rtnl or pernet_ops_rwsem
+	// held for writing take turns.
+	sleeps bool
 	// argsVariable is the program variable that takes the function's number of
 	// arguments, "" where that is the same on every kernel.
 	argsVariable string
@@ -70,12 +74,12 @@ var table = []probe{
 	},
 	{
 		name: "netns_put", id: bpfNstKindNST_NETNS_PUT, programs: "netns_put",
-		functions: []candidate{{name: "netns_put", args: "struct ns_common *"}}, returns: true,
+		functions: []candidate{{name: "netns_put", args: "struct ns_common *"}}, returns: true, sleeps: true,
 		loses: "when a file or a mount drops the last reference to a namespace",
 	},
 	{
 		name: "setup_net", id: bpfNstKindNST_SETUP_NET, programs: "setup_net",
-		functions: []candidate{{name: "setup_net", args: "struct net *, ..."}}, returns: true, argsVariable: "setup_net_args",
+		functions: []candidate{{name: "setup_net", args: "struct net *, ..."}}, returns: true, sleeps: true, argsVariable: "setup_net_args",
 		loses: "the births of namespaces",
 	},
 	{
@@ -100,7 +104,7 @@ var table = []probe{
 	},
 	{
 		name: "cfg80211_pernet_exit", id: bpfNstKindNST_PERNET_EXIT, programs: "wireless_exit",
-		functions: []candidate{{name: "cfg80211_pernet_exit", args: "struct net *"}}, module: "cfg80211", returns: true,
+		functions: []candidate{{name: "cfg80211_pernet_exit", args: "struct net *"}}, module: "cfg80211", returns: true, sleeps: true,
 		loses: "radios that come home from a dying namespace, if the compiler made cfg80211_switch_netns part of it",
 	},
 	{
@@ -110,17 +114,17 @@ var table = []probe{
 	},
 	{
 		name: "wiphy_new_nm", id: bpfNstKindNST_WIPHY_NEW, programs: "wiphy_new",
-		functions: []candidate{{name: "wiphy_new_nm", args: "struct cfg80211_ops *, int, char *"}}, module: "cfg80211", returns: true,
+		functions: []candidate{{name: "wiphy_new_nm", args: "struct cfg80211_ops *, int, char *"}}, module: "cfg80211", returns: true, sleeps: true,
 		loses: "the creation of radios before they are registered",
 	},
 	{
 		name: "wiphy_register", id: bpfNstKindNST_WIPHY_REGISTER, programs: "wiphy_register",
-		functions: []candidate{{name: "wiphy_register", args: "struct wiphy *"}}, module: "cfg80211", returns: true,
+		functions: []candidate{{name: "wiphy_register", args: "struct wiphy *"}}, module: "cfg80211", returns: true, sleeps: true,
 		loses: "the births of radios",
 	},
 	{
 		name: "wiphy_unregister", id: bpfNstKindNST_WIPHY_UNREGISTER, programs: "wiphy_unregister",
-		functions: []candidate{{name: "wiphy_unregister", args: "struct wiphy *"}}, module: "cfg80211", returns: true,
+		functions: []candidate{{name: "wiphy_unregister", args: "struct wiphy *"}}, module: "cfg80211", returns: true, sleeps: true,
 		loses: "the ends of radios",
 	},
 	{

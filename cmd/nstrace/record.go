@@ -57,6 +57,7 @@ before the recording begins to be seen: with --load-modules, record loads them.
 	f.Uint32Var(&rings.LifecycleRing, "lifecycle-ring", 4<<20, "ring of lifecycle events, in `BYTES` (a power of two)")
 	f.Uint32Var(&rings.TaskRing, "task-ring", 4<<20, "ring of processes that come and go, in `BYTES` (a power of two)")
 	f.Uint32Var(&rings.PacketRing, "packet-ring", 16<<20, "ring of packets with --delivery packets, in `BYTES` (a power of two)")
+	f.Uint32Var(&rings.KretprobeInstances, "kretprobe-instances", 0, "returns of a function that kprobes await at once, at most 4096; 0 chooses")
 	f.StringVar(&o.ReadyFile, "ready-file", "", "create `FILE` once everything is attached")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if cmd.ArgsLenAtDash() != 0 && len(args) > 0 {
