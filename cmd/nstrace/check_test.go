@@ -4,7 +4,6 @@ package main
 
 import (
 	"encoding/json"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -22,18 +21,17 @@ type hookOf struct {
 	Reason   *string
 }
 
-// samehooks N CHECK REPORT compares the hooks that check announced, and its
-// reasons, with those of a recording. N of the probes must have one.
+// samehooks CHECK REPORT compares the hooks that check announced, and its
+// reasons, with those of a recording. Some of the probes must have a hook, and
+// some must not.
 func sameHooks(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 3 {
-		ts.Fatalf("usage: samehooks N CHECK.json REPORT.json")
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: samehooks CHECK.json REPORT.json")
 	}
-	want, err := strconv.Atoi(args[0])
-	ts.Check(err)
 	var check struct{ Probes []hookOf }
-	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[1])), &check))
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &check))
 	var report struct{ Recording struct{ Probes []hookOf } }
-	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[2])), &report))
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[1])), &report))
 	announced, recorded := check.Probes, report.Recording.Probes
 	if len(announced) != len(recorded) {
 		ts.Fatalf("check has %d probes, the recording %d", len(announced), len(recorded))
@@ -48,8 +46,8 @@ func sameHooks(ts *testscript.TestScript, neg bool, args []string) {
 			n++
 		}
 	}
-	if n != want {
-		ts.Fatalf("%d probes have a hook, want %d", n, want)
+	if n == 0 || n == len(announced) {
+		ts.Fatalf("%d of %d probes have a hook: this compares nothing", n, len(announced))
 	}
 }
 
