@@ -4,7 +4,7 @@
 # Go included.
 
 GO := ./lab/go
-GENERATED := probes/bpf_*_bpfel.go probes/bpf_*_bpfel.o
+GENERATED := $(foreach object,probes/bpf snapshot/survey,$(object)_*_bpfel.go $(object)_*_bpfel.o)
 # The kernel the demo boots: that of a Debian suite, or IMAGE with its MODULES folder (/lib/modules/RELEASE).
 KERNEL ?= bookworm
 LAB_KERNEL = $(if $(IMAGE),-image $(IMAGE) -modules $(MODULES),-kernel $(KERNEL))
@@ -47,7 +47,7 @@ go-test: ## the tests alone, those in virtual machines included
 test-kernels: ## those tests alone that run on every kernel of the lab, by every hook
 	@lab/setup go lab
 	@$(untested-before)
-	NSTRACE_UNTESTED=$(UNTESTED) $(GO) test -count=1 -timeout 40m -run 'TestMove|TestProbes' ./e2e
+	NSTRACE_UNTESTED=$(UNTESTED) $(GO) test -count=1 -timeout 40m -run 'TestMove|TestProbes|TestSnapshot' ./e2e
 	@$(untested-after)
 
 # go test keeps quiet about what it skipped; e2e writes down what it could not test.

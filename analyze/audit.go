@@ -5,7 +5,6 @@ package analyze
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/nstrace/nstrace/event"
 )
@@ -36,7 +35,7 @@ func (a *Analyzer) applyClosing() {
 		}
 		for _, name := range st.Names {
 			if n.Ended == 0 && !slices.Contains(n.AllNames(), name) {
-				n.Names = append(n.Names, Name{Name: name, Path: "/run/netns/" + name, From: a.closing.Begin, Late: true})
+				n.Names = append(n.Names, Name{Name: name, Path: pathOf(name), From: a.closing.Begin, Late: true})
 			}
 		}
 		for _, w := range st.Wiphys {
@@ -64,7 +63,7 @@ func (a *Analyzer) applyClosing() {
 
 // standing returns the life that a namespace of the closing snapshot is.
 func (a *Analyzer) standing(st *event.NetnsState) *Netns {
-	r := event.NetRef{Inum: st.Inum, Cookie: st.Cookie}
+	r := a.refOf(st)
 	if n := a.nets.byCookie[st.Cookie].canon(); st.Cookie != 0 && n != nil {
 		return n
 	}
@@ -127,11 +126,11 @@ func (a *Analyzer) auditNetns(n *Netns, st *event.NetnsState) {
 	a.auditWiphys(n, st)
 }
 
-// auditNames compares the names under /run/netns.
+// auditNames compares the names.
 func (a *Analyzer) auditNames(n *Netns, st *event.NetnsState) {
 	var ours []string
 	for _, x := range n.CurrentNames() {
-		if strings.HasPrefix(x.Path, "/run/netns/") && !x.Late {
+		if !x.Late {
 			ours = append(ours, x.Name)
 		}
 	}

@@ -85,11 +85,8 @@ func (n *Netns) describe() string {
 	if n.Initial {
 		return "init"
 	}
-	if len(n.Names) > 0 {
-		if current := n.CurrentNames(); len(current) > 0 {
-			return Escape(current[len(current)-1].Name)
-		}
-		return Escape(n.Names[len(n.Names)-1].Name)
+	if name := n.bestName(); name != "" {
+		return Escape(name)
 	}
 	what := "namespace of unknown number"
 	switch {
@@ -111,6 +108,25 @@ func (n *Netns) describe() string {
 		return what + " of " + tasks[0]
 	}
 	return what
+}
+
+// bestName is the latest of its names: one it still has before others, one under
+// /run/netns before the path of a mount elsewhere; "" if it has none.
+func (n *Netns) bestName() string {
+	best, worth := "", -1
+	for _, x := range n.Names {
+		w := 0
+		if x.Until == 0 {
+			w += 2
+		}
+		if !strings.Contains(x.Name, "/") {
+			w++
+		}
+		if w >= worth {
+			best, worth = x.Name, w
+		}
+	}
+	return best
 }
 
 // Label is what the namespace is called in prose, escaped and unique: its name,

@@ -24,6 +24,14 @@ func namePath(path string) string {
 	return path
 }
 
+// pathOf is the path of what a snapshot calls a name: see event.NetnsState.Names.
+func pathOf(name string) string {
+	if strings.Contains(name, "/") {
+		return namePath(name)
+	}
+	return "/run/netns/" + name
+}
+
 // drop ends what a path stands for at t. That it changed is remembered until the
 // opening snapshot, which may have seen it before, is applied.
 func (a *Analyzer) drop(path string, t uint64) {

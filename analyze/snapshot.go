@@ -15,13 +15,23 @@ func (a *Analyzer) applyOpening() {
 	}
 }
 
+// refOf is what a snapshot knows a namespace by. Its address isn't taken from
+// one that is known to have it by now.
+func (a *Analyzer) refOf(st *event.NetnsState) event.NetRef {
+	r := event.NetRef{Ptr: st.Ptr, Inum: st.Inum, Cookie: st.Cookie}
+	if n := a.nets.livingAt(r.Ptr); n != nil && n.contradicts(r) {
+		r.Ptr = 0
+	}
+	return r
+}
+
 // introduce applies one namespace of the opening snapshot.
 func (a *Analyzer) introduce(s *event.Snapshot, st *event.NetnsState) {
 	n := a.seenBy(s, st)
 	if n == nil {
 		n = a.newNetns(s.Begin)
 		n.Origin = Preexisting
-		a.learn(n, event.NetRef{Inum: st.Inum, Cookie: st.Cookie})
+		a.learn(n, a.refOf(st))
 	}
 	if st.Initial && a.nets.initial == nil {
 		n.Initial, a.nets.initial = true, n
@@ -62,7 +72,7 @@ func (a *Analyzer) introduceNames(s *event.Snapshot, n *Netns, st *event.NetnsSt
 		from = s.Begin // it came before anybody was watching
 	}
 	for _, name := range st.Names {
-		path := "/run/netns/" + name
+		path := pathOf(name)
 		if h := a.names[path]; h == nil || h.changed < s.Begin {
 			a.give(n, name, path, from)
 		}
@@ -77,13 +87,14 @@ func (a *Analyzer) seenBy(s *event.Snapshot, st *event.NetnsState) *Netns {
 			return n
 		}
 	}
-	r := event.NetRef{Inum: st.Inum, Cookie: st.Cookie}
+	r := a.refOf(st)
 	var born *Netns
 	lives := a.nets.byInum[st.Inum]
 	for i := len(lives) - 1; i >= 0 && st.Inum != 0; i-- {
 		n := lives[i].canon()
 		switch {
 		case n.contradicts(r) || n.Ended != 0 && n.Ended < s.Begin:
+		case n.Ptr != 0 && r.Ptr != 0 && n.Ptr != r.Ptr:
 		case n.Birth == nil:
 			// Its birth wasn't seen, so it was there when the snapshot began,
 			// even if the inum has found a new owner since.

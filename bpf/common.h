@@ -4,6 +4,7 @@
 #define NSTRACE_COMMON_H
 
 #include "calls.h"
+#include "net.h"
 
 /* Sizes are set by nstrace before loading; these are for lack of better. */
 struct {
@@ -90,25 +91,6 @@ static __always_inline __u64 wake_flags(void *ring)
 	    bpf_ringbuf_query(ring, BPF_RB_RING_SIZE) / 4)
 		return BPF_RB_FORCE_WAKEUP;
 	return BPF_RB_NO_WAKEUP;
-}
-
-static __always_inline void read_net(struct nst_net *to, struct net *net)
-{
-	to->ptr = (__u64)net;
-	to->cookie = 0;
-	to->inum = 0;
-	to->pad = 0;
-	if (!net)
-		return;
-	to->inum = BPF_CORE_READ(net, ns.inum);
-	if (bpf_core_field_exists(net->net_cookie)) {
-		to->cookie = BPF_CORE_READ(net, net_cookie);
-	} else {
-		struct net___early *early = (void *)net;
-
-		if (bpf_core_field_exists(early->net_cookie))
-			to->cookie = BPF_CORE_READ(early, net_cookie.counter);
-	}
 }
 
 /* Which of the calls that explain other events a call at frame is part of. */

@@ -44,7 +44,9 @@ typedef struct {
 	atomic_t refs;
 } refcount_t;
 
+struct proc_ns_operations;
 struct ns_common {
+	const struct proc_ns_operations *ops;
 	unsigned int inum;
 	refcount_t count;
 };
@@ -55,16 +57,19 @@ struct ns_common___ref {
 };
 
 struct list_head {
-	struct list_head *next;
+	struct list_head *next, *prev;
 };
 
-struct user_namespace;
+struct user_namespace {
+	struct ns_common ns;
+};
 
 /* include/net/net_namespace.h */
 struct net {
 	struct ns_common ns;
 	__u64 net_cookie;
 	struct user_namespace *user_ns;
+	struct list_head list;
 	struct list_head exit_list;
 };
 
@@ -85,9 +90,6 @@ typedef struct {
 	struct net *net;
 } possible_net_t;
 
-struct user_namespace {
-	struct ns_common ns;
-};
 struct uts_namespace {
 	struct ns_common ns;
 };
@@ -136,12 +138,22 @@ struct signal_struct {
 	atomic_t live;
 };
 
+/* include/linux/pid.h */
+struct upid {
+	int nr;
+};
+struct pid {
+	unsigned int level;
+	struct upid numbers[1];
+};
+
 /* include/linux/sched.h */
 struct task_struct {
 	int pid;
 	int tgid;
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
+	struct pid *thread_pid;
 	const struct cred *real_cred;
 	char comm[16];
 	struct nsproxy *nsproxy;

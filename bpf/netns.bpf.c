@@ -106,21 +106,6 @@ int BPF_KPROBE(put_net_kprobe, struct net *net)
 	return put_net_enter(kprobe_frame(ctx), net);
 }
 
-/* How many references a namespace has; -1 if this kernel hides it. */
-static __always_inline int net_references(struct net *net)
-{
-	struct ns_common___ref *ref = (void *)&net->ns;
-	struct net___count *own = (void *)net;
-
-	if (bpf_core_field_exists(ref->__ns_ref))
-		return BPF_CORE_READ(ref, __ns_ref.refs.counter);
-	if (bpf_core_field_exists(net->ns.count))
-		return BPF_CORE_READ(net, ns.count.refs.counter);
-	if (bpf_core_field_exists(own->count))
-		return BPF_CORE_READ(own, count.refs.counter);
-	return -1;
-}
-
 static __always_inline int netns_put_enter(struct frame frame, struct ns_common *ns)
 {
 	struct net *net = (void *)ns - bpf_core_field_offset(struct net, ns);

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 
@@ -182,6 +183,9 @@ func (s *Set) open(o Options) (err error) {
 	}
 	return nil
 }
+
+// Types has the types of the running kernel.
+func (s *Set) Types() *btf.Cache { return s.kernel.types }
 
 // Wake makes a Wait in another goroutine return.
 func (s *Set) Wake() { s.waiter.wake() }

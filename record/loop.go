@@ -46,7 +46,7 @@ func (s *session) record(ctx context.Context) (err error) {
 	}
 	opening := make(chan takenSnapshot, 1)
 	go func() {
-		snap, err := snapshot.Take(ctx, snapshot.Options{})
+		snap, err := s.taker.Take(ctx, snapshot.Options{})
 		opening <- takenSnapshot{snap, err}
 		s.wake()
 	}()

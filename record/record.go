@@ -107,6 +107,7 @@ type session struct {
 	destination *trace.Destination
 	probes      source
 	writer      *trace.Writer
+	taker       *snapshot.Taker
 	watcher     *snapshot.Watcher
 	names       nameQueue
 	command     *command
@@ -128,7 +129,7 @@ type session struct {
 }
 
 func newSession(o Options) *session {
-	return &session{options: o, giveUp: giveUp, grace: graceInterrupt, stop: make(chan string, 8)}
+	return &session{options: o, taker: &snapshot.Taker{}, giveUp: giveUp, grace: graceInterrupt, stop: make(chan string, 8)}
 }
 
 // prepare brings the recording to the point from which nothing escapes it. What
@@ -162,6 +163,7 @@ func (s *session) prepare() (err error) {
 		return err
 	}
 	s.probes = set
+	s.taker = snapshot.NewTaker(set.Types())
 	for _, p := range set.Problems() {
 		s.warn(fmt.Errorf("%s; %s", p.What, p.Remedy))
 	}
@@ -209,6 +211,7 @@ func (s *session) free() {
 		s.watcher = nil
 	}
 	s.command.abandon()
+	s.taker.Close()
 	if s.destination != nil {
 		if err := s.destination.Close(); err != nil {
 			s.warn(err)
@@ -277,7 +280,7 @@ func (s *session) finish(failed error) error {
 }
 
 func (s *session) closingSnapshot() error {
-	snap, err := snapshot.Take(context.Background(), snapshot.Options{Closing: true})
+	snap, err := s.taker.Take(context.Background(), snapshot.Options{Closing: true})
 	if err != nil {
 		s.warn(fmt.Errorf("take the closing snapshot: %w", err))
 		return nil

@@ -58,6 +58,21 @@ func TestDecodeLink(t *testing.T) {
 			},
 		},
 		{
+			name: "how it is and what it is part of",
+			body: message(t, linkHead(7), name,
+				netlink.Attribute{Type: unix.IFLA_OPERSTATE, Data: []byte{6}},
+				netlink.Attribute{Type: unix.IFLA_MASTER, Data: u32(8)},
+				netlink.Attribute{Type: unix.IFLA_LINK, Data: u32(9)},
+				netlink.Attribute{Type: unix.IFLA_LINK_NETNSID, Data: u32(0)},
+				netlink.Attribute{Type: unix.IFLA_PROP_LIST | unix.NLA_F_NESTED, Data: message(t, nil,
+					netlink.Attribute{Type: unix.IFLA_ALT_IFNAME, Data: []byte("x y\x00")},
+					netlink.Attribute{Type: unix.IFLA_ALT_IFNAME, Data: []byte("z\x00")})}),
+			want: event.Link{
+				Ifindex: 7, Name: "a\x1b[0m\"%s", AltNames: []string{"x y", "z"}, DevType: unix.ARPHRD_ETHER, Wiphy: -1,
+				OperState: 6, Master: 8, Lower: 9, LowerNSID: new(int32),
+			},
+		},
+		{
 			name: "no stats are unknown, not 0",
 			body: message(t, linkHead(7), name),
 			want: event.Link{Ifindex: 7, Name: "a\x1b[0m\"%s", DevType: unix.ARPHRD_ETHER, Wiphy: -1},
@@ -117,21 +132,43 @@ func TestDecodeWiphy(t *testing.T) {
 	}
 }
 
-func TestDecodeInterface(t *testing.T) {
+func TestDecodeWdev(t *testing.T) {
 	head := genlRequest(unix.NL80211_CMD_NEW_INTERFACE)
 	wiphy := netlink.Attribute{Type: unix.NL80211_ATTR_WIPHY, Data: u32(3)}
 	iftype := netlink.Attribute{Type: unix.NL80211_ATTR_IFTYPE, Data: u32(unix.NL80211_IFTYPE_AP)}
 	ifindex := netlink.Attribute{Type: unix.NL80211_ATTR_IFINDEX, Data: u32(9)}
-	got, err := decodeInterface(message(t, head, ifindex, wiphy, iftype))
-	if want := (wirelessLink{ifindex: 9, wiphy: 3, iftype: unix.NL80211_IFTYPE_AP}); got != want || err != nil {
+	id := netlink.Attribute{Type: unix.NL80211_ATTR_WDEV, Data: binary.NativeEndian.AppendUint64(nil, 3<<32|2)}
+	got, err := decodeWdev(message(t, head, ifindex, id, wiphy, iftype))
+	if want := (event.Wdev{ID: 3<<32 | 2, Ifindex: 9, Wiphy: 3, Iftype: unix.NL80211_IFTYPE_AP}); got != want || err != nil {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
 	}
 	// A P2P device has no netdev.
-	if got, err := decodeInterface(message(t, head, wiphy, iftype)); got.ifindex != 0 || err != nil {
+	if got, err := decodeWdev(message(t, head, id, wiphy, iftype)); got.Ifindex != 0 || got.ID == 0 || err != nil {
 		t.Errorf("got %+v, %v without an ifindex", got, err)
 	}
-	if _, err := decodeInterface([]byte{1, 0}); err == nil {
+	if _, err := decodeWdev([]byte{1, 0}); err == nil {
 		t.Error("a message of two bytes is decoded")
+	}
+}
+
+func TestDecodeNSID(t *testing.T) {
+	head := make([]byte, rtgenHeader)
+	for _, test := range []struct {
+		name string
+		body []byte
+		want int32
+		fail bool
+	}{
+		{name: "zero", body: message(t, head, netlink.Attribute{Type: unix.NETNSA_NSID, Data: u32(0)})},
+		{name: "none", body: message(t, head, netlink.Attribute{Type: unix.NETNSA_NSID, Data: u32(^uint32(0))}), want: -1},
+		{name: "not said", body: head, want: -1},
+		{name: "short", body: head[1:], fail: true},
+		{name: "two bytes", body: message(t, head, netlink.Attribute{Type: unix.NETNSA_NSID, Data: u16(1)}), fail: true},
+	} {
+		got, err := decodeNSID(test.body)
+		if (err != nil) != test.fail || (!test.fail && got != test.want) {
+			t.Errorf("%s: got %d, %v", test.name, got, err)
+		}
 	}
 }
 
@@ -148,9 +185,10 @@ func FuzzDecode(f *testing.F) {
 		if wiphy, err := decodeWiphy(data); err == nil && wiphy.Index < 0 {
 			t.Errorf("wiphy %d", wiphy.Index)
 		}
-		_, _ = decodeInterface(data)
+		_, _ = decodeWdev(data)
+		_, _ = decodeNSID(data)
 		_, _, _ = decodeFamily(data)
-		answer := dumpAnswer{seq: 5, each: func([]byte) error { return nil }}
+		answer := answer{seq: 5, each: func([]byte) error { return nil }}
 		_ = answer.take(data)
 	})
 }
@@ -164,7 +202,7 @@ func datagram(seq uint32, messageType, flags uint16, body []byte) []byte {
 	return append(m, body...)
 }
 
-func TestDumpAnswer(t *testing.T) {
+func TestAnswer(t *testing.T) {
 	body := linkHead(1)
 	part := datagram(5, unix.RTM_NEWLINK, unix.NLM_F_MULTI, body)
 	stale := datagram(4, unix.RTM_NEWLINK, unix.NLM_F_MULTI, body)
@@ -186,7 +224,7 @@ func TestDumpAnswer(t *testing.T) {
 		{name: "failed at the end", datagram: datagram(5, unix.NLMSG_DONE, 0, u32(^uint32(unix.EMSGSIZE)+1)), done: true, err: unix.EMSGSIZE},
 	} {
 		messages := 0
-		answer := dumpAnswer{seq: 5, each: func([]byte) error { messages++; return nil }}
+		answer := answer{seq: 5, each: func([]byte) error { messages++; return nil }}
 		err := answer.take(test.datagram)
 		if messages != test.messages || answer.done != test.done || answer.interrupted != test.interrupted || err != test.err {
 			t.Errorf("%s: %d messages, done %v, interrupted %v, %v", test.name, messages, answer.done, answer.interrupted, err)

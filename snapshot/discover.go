@@ -10,9 +10,6 @@ import (
 	"slices"
 	"sort"
 	"strconv"
-	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/nstrace/nstrace/event"
 )
@@ -30,13 +27,11 @@ const (
 // where this process is.
 var ErrInitialUnknown = errors.New("the initial network namespace can't be told")
 
-// maxPaths bounds the ways remembered to reach one namespace.
-const maxPaths = 64
-
-// found is a namespace that was found and the ways to reach it.
-type found struct {
-	state event.NetnsState
-	paths []string
+// surveyor lists what holds namespaces. It is a [survey] but in tests.
+type surveyor interface {
+	tasks(each func(*row)) error
+	files(each func(*row)) error
+	nets() ([]row, error)
 }
 
 // finder looks for namespaces. Its root is /proc but in tests.
@@ -44,21 +39,31 @@ type finder struct {
 	root       string
 	maxHolders int
 	problems   *problems
+	// survey is nil where the kernel refuses it: then only mounts are found.
+	survey     surveyor
 	namespaces map[uint32]*found
+	mountSpaces
 }
 
 // find returns every namespace it can see, the initial one first, then by inum.
+//
+// The kernel's list comes first, so that whoever is in it had a holder when
+// holders were looked for later. Only one that was let go and taken up again
+// meanwhile can slip through, hence the second look.
 func (f *finder) find() ([]*found, error) {
-	f.namespaces = map[uint32]*found{}
-	// Mounts first: they are the steadiest way to reach a namespace.
-	f.addMounts()
-	if err := f.addTasks(); err != nil {
+	if err := f.look(); err != nil {
 		return nil, err
+	}
+	if f.dropGone() {
+		if err := f.look(); err != nil {
+			return nil, err
+		}
+		f.dropGone()
 	}
 	f.markInitial()
 	all := make([]*found, 0, len(f.namespaces))
 	for _, ns := range f.namespaces {
-		ns.state.Names = slices.Compact(slices.Sorted(slices.Values(ns.state.Names)))
+		f.conclude(ns)
 		all = append(all, ns)
 	}
 	sort.Slice(all, func(i, j int) bool {
@@ -70,15 +75,78 @@ func (f *finder) find() ([]*found, error) {
 	return all, nil
 }
 
-// get returns the entry of a namespace, with one more path to it.
-func (f *finder) get(inum uint32, path string) *found {
+// look looks for namespaces, forgetting those of an earlier look.
+func (f *finder) look() error {
+	f.namespaces = map[uint32]*found{}
+	f.reset()
+	if f.survey != nil {
+		if err := f.addListed(); err != nil {
+			return err
+		}
+	}
+	f.addMounts()
+	if err := f.addSelf(); err != nil {
+		return err
+	}
+	if f.survey != nil {
+		if err := errors.Join(f.survey.tasks(f.addTask), f.survey.files(f.addFile)); err != nil {
+			return err
+		}
+	}
+	f.addOtherMounts()
+	return nil
+}
+
+// addListed adds the namespaces of the kernel's own list.
+func (f *finder) addListed() error {
+	rows, err := f.survey.nets()
+	if errors.Is(err, errListMoved) {
+		f.problems.add("read", "the kernel's list of namespaces", "one whose holder can't be seen isn't found", err)
+		return nil
+	}
+	for _, r := range rows {
+		ns := f.get(r.Net.Inum)
+		ns.listed = true
+		ns.state.Ptr, ns.state.Cookie = r.Net.Ptr, r.Net.Cookie
+		ns.state.References = uint32(max(r.References, 0))
+		ns.state.OwnerUserNS = r.UserInum
+	}
+	return err
+}
+
+// dropGone drops the namespaces that can't be reached and aren't there any more.
+// It reports whether others remain that can't be.
+func (f *finder) dropGone() bool {
+	var unreached []*found
+	for _, ns := range f.namespaces {
+		if !ns.ways.any() {
+			unreached = append(unreached, ns)
+		}
+	}
+	if len(unreached) == 0 {
+		return false
+	}
+	rows, err := f.survey.nets()
+	if err != nil {
+		return true // they will be tried
+	}
+	remain := false
+	for _, ns := range unreached {
+		there := slices.ContainsFunc(rows, func(r row) bool { return r.Net.Ptr == ns.state.Ptr && r.Net.Inum == ns.state.Inum })
+		if !there {
+			delete(f.namespaces, ns.state.Inum)
+		}
+		remain = remain || there
+	}
+	return remain
+}
+
+// get returns the entry of a namespace.
+func (f *finder) get(inum uint32) *found {
 	ns := f.namespaces[inum]
 	if ns == nil {
 		ns = &found{state: event.NetnsState{Inum: inum}}
 		f.namespaces[inum] = ns
-	}
-	if len(ns.paths) < maxPaths {
-		ns.paths = append(ns.paths, path)
 	}
 	return ns
 }
@@ -97,81 +165,109 @@ func (f *finder) addMounts() {
 				continue
 			}
 			seen[m.inum] = true
-			ns := f.get(m.inum, m.path)
-			if name := m.name(); name != "" {
-				ns.state.Names = append(ns.state.Names, name)
+			ns := f.get(m.inum)
+			ns.ways.addPath(m.path)
+			ns.state.Names = append(ns.state.Names, m.name())
+			ns.state.Held.Mounts++
+			if len(ns.state.Holders) < f.maxHolders {
+				ns.state.Holders = append(ns.state.Holders, event.Holder{Kind: "mount", Path: m.path})
 			}
-			f.hold(ns, event.Holder{Kind: "mount", Path: m.path})
 		}
 	}
 }
 
-// hold adds a holder unless there are enough. It reports whether it did.
-func (f *finder) hold(ns *found, holder event.Holder) bool {
-	if len(ns.state.Holders) >= f.maxHolders {
-		return false
-	}
-	ns.state.Holders = append(ns.state.Holders, holder)
-	return true
-}
-
-// addTasks adds the namespaces of all tasks in order of their PIDs, and of
-// those of their threads that are in another.
-func (f *finder) addTasks() error {
-	pids, err := numbers(f.root)
+// addSelf adds our own namespace, which needs no privilege.
+func (f *finder) addSelf() error {
+	inum, err := readNsLink(f.root, "self", "net")
 	if err != nil {
-		return fmt.Errorf("list the processes in /proc: %w; is /proc mounted?", err)
+		return fmt.Errorf("%w; is /proc mounted?", err)
 	}
-	if len(pids) == 0 {
-		return errors.New("list the processes in /proc: there are none; is /proc mounted?")
-	}
-	self, _ := os.Readlink(filepath.Join(f.root, "self"))
-	for _, pid := range pids {
-		dir := filepath.Join(f.root, strconv.Itoa(pid))
-		leader := f.addTask(dir, pid, 0)
-		if strconv.Itoa(pid) == self {
-			// Our own threads visit other namespaces only to look at them.
-			continue
-		}
-		tids, err := numbers(filepath.Join(dir, "task"))
-		if err != nil {
-			continue // ended, or as forbidden as its leader
-		}
-		for _, tid := range tids {
-			if tid != pid {
-				f.addTask(filepath.Join(dir, "task", strconv.Itoa(tid)), pid, leader)
-			}
-		}
-	}
+	f.get(inum).ways.addPath(filepath.Join(f.root, "self/ns/net"))
 	return nil
 }
 
-// addTask adds the namespace of the task whose directory is dir, unless it is
-// in the namespace except, and returns its inum, 0 if unknown.
-func (f *finder) addTask(dir string, pid int, except uint32) uint32 {
-	link := filepath.Join(dir, "ns/net")
-	target, err := os.Readlink(link)
-	if err != nil {
-		if !vanished(err) {
-			f.problems.add("read", link, "run as root, or with CAP_SYS_PTRACE", errnoOf(err))
+// addTask adds the namespaces of a task.
+func (f *finder) addTask(r *row) {
+	stray := r.HereTid != r.HerePid
+	if stray && int(r.HerePid) == os.Getpid() {
+		return // our own threads visit other namespaces only to look at them
+	}
+	dir := filepath.Join(f.root, strconv.Itoa(int(r.HerePid)))
+	if stray {
+		dir = filepath.Join(dir, "task", strconv.Itoa(int(r.HereTid)))
+	}
+	f.addSpace(r, dir)
+	ns := f.getRow(r)
+	ns.ways.addPath(filepath.Join(dir, "ns/net"))
+	ns.state.Held.Tasks++
+	if len(ns.tasks) < f.maxHolders {
+		holder := event.Holder{Kind: "task", PID: r.Pid, Comm: comm(r), Cgroup: filepath.Join(dir, "cgroup")}
+		if stray {
+			holder.Path = filepath.Join(dir, "ns/net")
 		}
-		return 0
+		ns.tasks = append(ns.tasks, holder)
 	}
-	inum, ok := parseNetLink(target)
-	if !ok || inum == except {
-		return inum
+}
+
+// getRow returns the entry of the namespace a row is about.
+func (f *finder) getRow(r *row) *found {
+	ns := f.get(r.Net.Inum)
+	if ns.state.Ptr == 0 {
+		ns.state.Ptr, ns.state.Cookie = r.Net.Ptr, r.Net.Cookie
 	}
-	ns := f.get(inum, link)
-	holder := event.Holder{Kind: "task", PID: uint32(pid)}
-	if filepath.Base(dir) != strconv.Itoa(pid) {
-		holder.Path = link // a thread that left its process's namespace
+	return ns
+}
+
+// fileKinds is what Holder.Kind calls the kinds of rows.
+var fileKinds = map[uint32]string{
+	uint32(surveySurveyKindSURVEY_FILE):   "file",
+	uint32(surveySurveyKindSURVEY_SOCKET): "socket",
+	uint32(surveySurveyKindSURVEY_TUN):    "tun",
+	uint32(surveySurveyKindSURVEY_PROC):   "proc",
+}
+
+// addFile adds the namespace that an open file holds.
+func (f *finder) addFile(r *row) {
+	kind := fileKinds[r.Kind]
+	if kind == "" || int(r.HerePid) == os.Getpid() {
+		return
 	}
-	if len(ns.state.Holders) < f.maxHolders {
-		comm, _ := os.ReadFile(filepath.Join(dir, "comm"))
-		holder.Comm = strings.TrimSuffix(string(comm), "\n")
-		f.hold(ns, holder)
+	ns := f.getRow(r)
+	// A thread may have files of its own (CLONE_FILES).
+	path := filepath.Join(f.root, strconv.Itoa(int(r.HerePid)), "task", strconv.Itoa(int(r.HereTid)), "fd", strconv.Itoa(int(r.Fd)))
+	if r.HerePid == r.HereTid {
+		path = filepath.Join(f.root, strconv.Itoa(int(r.HerePid)), "fd", strconv.Itoa(int(r.Fd)))
 	}
-	return inum
+	switch kind {
+	case "file":
+		ns.ways.addPath(path)
+	case "socket", "tun":
+		ns.ways.addSocket(int(r.HereTid), int(r.Fd))
+	}
+	ns.state.Held.Files++
+	if len(ns.files) < f.maxHolders {
+		ns.files = append(ns.files, event.Holder{Kind: kind, PID: r.Pid, Comm: comm(r), Path: path})
+	}
+}
+
+// conclude puts the holders in order. A task's container is looked up only now
+// that it is known to be listed.
+func (f *finder) conclude(ns *found) {
+	s := &ns.state
+	s.Names = slices.Compact(slices.Sorted(slices.Values(s.Names)))
+	// Wherever nstrace runs its own mounts name the namespace, and what is in it
+	// says more than what else has it mounted.
+	for _, more := range [][]event.Holder{ns.tasks, ns.files, ns.afar} {
+		s.Holders = append(s.Holders, more[:min(len(more), f.maxHolders-len(s.Holders))]...)
+	}
+	for i := range s.Holders {
+		if file := s.Holders[i].Cgroup; file != "" {
+			s.Holders[i].Cgroup = ""
+			if !s.Initial {
+				s.Holders[i].Cgroup = readCgroup(file)
+			}
+		}
+	}
 }
 
 // markInitial finds out which namespace is the initial one.
@@ -225,25 +321,4 @@ func readNsLink(root, process, kind string) (uint32, error) {
 		return 0, fmt.Errorf("read /proc/%s/ns/%s: it is %q", process, kind, target)
 	}
 	return inum, nil
-}
-
-// numbers returns the entries of a directory that are numbers, sorted.
-func numbers(dir string) ([]int, error) {
-	d, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer d.Close()
-	names, err := d.Readdirnames(-1)
-	if err != nil && !errors.Is(err, unix.ESRCH) && !errors.Is(err, unix.ENOENT) {
-		return nil, err
-	}
-	var out []int
-	for _, name := range names {
-		if n, err := strconv.Atoi(name); err == nil && n > 0 {
-			out = append(out, n)
-		}
-	}
-	slices.Sort(out)
-	return out, nil
 }

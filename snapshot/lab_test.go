@@ -112,7 +112,7 @@ func TestLabWiphys(t *testing.T) {
 	if got := states[inum].Wiphys; len(got) != 1 || got[0].Index != radios[1].Index {
 		t.Errorf("wiphys of %s: %+v, want %s", name, got, moved)
 	}
-	if len(iwDevs(t, name)) != 2 {
+	if len(iwDevs(t, name)) != 3 {
 		t.Errorf("iw has interfaces %+v", iwDevs(t, name))
 	}
 	renamed := func(w event.Wiphy) bool { return w.Name == "p\x1b[1m'%s" }
@@ -133,7 +133,7 @@ func iw(t *testing.T, name string, args ...string) string {
 
 var (
 	iwPhy = regexp.MustCompile(`(?m)^Wiphy (.*)\n\twiphy index: (\d+)$`)
-	iwDev = regexp.MustCompile(`^phy#(\d+)|\tInterface (.*)|\t\tifindex (\d+)|\t\ttype (.*)`)
+	iwDev = regexp.MustCompile(`^phy#(\d+)|\tInterface (.*)|\t\tifindex (\d+)|\t\ttype (.*)|\t\twdev (.*)`)
 )
 
 // iwPhys returns the radios of a namespace as iw(8) lists them.
@@ -157,18 +157,18 @@ func iwPhys(t *testing.T, name string) []event.Wiphy {
 	return wiphys
 }
 
-// iwDevs returns the wireless netdevs of a namespace as iw(8) lists them, each
-// as "name ifindex wiphy type".
+// iwDevs returns the wireless interfaces of a namespace as iw(8) lists them, each
+// as "name ifindex wiphy type wdev", those without a netdev as " 0 wiphy type wdev".
 func iwDevs(t *testing.T, name string) []string {
 	t.Helper()
 	var devs []string
-	var phy, dev, ifindex string
+	var phy, dev, ifindex, wdev string
 	for line := range strings.Lines(iw(t, name, "dev")) {
 		match := iwDev.FindStringSubmatch(strings.TrimSuffix(line, "\n"))
 		switch {
 		case match == nil:
 			if strings.Contains(line, "Unnamed/non-netdev") {
-				dev = ""
+				dev, ifindex = "", "0"
 			}
 		case match[1] != "":
 			phy = match[1]
@@ -176,8 +176,10 @@ func iwDevs(t *testing.T, name string) []string {
 			dev = match[2]
 		case match[3] != "":
 			ifindex = match[3]
-		case match[4] != "" && dev != "":
-			devs = append(devs, fmt.Sprintf("%s %s %s %s", dev, ifindex, phy, match[4]))
+		case match[4] != "":
+			devs = append(devs, fmt.Sprintf("%s %s %s %s %s", dev, ifindex, phy, match[4], wdev))
+		case match[5] != "":
+			wdev = match[5]
 		}
 	}
 	slices.Sort(devs)
@@ -187,21 +189,94 @@ func iwDevs(t *testing.T, name string) []string {
 // sameRadios compares what a snapshot has of a namespace with iw(8).
 func sameRadios(t *testing.T, name string, state event.NetnsState) {
 	t.Helper()
-	if want := iwPhys(t, name); !slices.Equal(state.Wiphys, want) {
-		t.Errorf("%q: wiphys %+v, iw has %+v", name, state.Wiphys, want)
+	var wiphys []event.Wiphy
+	for _, w := range state.Wiphys {
+		wiphys = append(wiphys, event.Wiphy{Index: w.Index, Name: w.Name, CanSwitch: w.CanSwitch})
+	}
+	if want := iwPhys(t, name); !slices.Equal(wiphys, want) {
+		t.Errorf("%q: wiphys %+v, iw has %+v", name, wiphys, want)
 	}
 	types := map[uint32]string{
 		unix.NL80211_IFTYPE_STATION: "managed", unix.NL80211_IFTYPE_AP: "AP", unix.NL80211_IFTYPE_MONITOR: "monitor",
+		unix.NL80211_IFTYPE_P2P_DEVICE: "P2P-device",
 	}
-	var devs []string
+	var devs, linked []string
 	for _, link := range state.Links {
 		if link.Wiphy >= 0 {
-			devs = append(devs, fmt.Sprintf("%s %d %d %s", link.Name, link.Ifindex, link.Wiphy, types[link.Iftype]))
+			linked = append(linked, fmt.Sprintf("%s %d %d %s", link.Name, link.Ifindex, link.Wiphy, types[link.Iftype]))
 		}
+	}
+	for _, wdev := range state.Wdevs {
+		name := ""
+		for _, link := range state.Links {
+			if link.Ifindex == wdev.Ifindex {
+				name = link.Name
+			}
+		}
+		dev := fmt.Sprintf("%s %d %d %s", name, wdev.Ifindex, wdev.Wiphy, types[wdev.Iftype])
+		if wdev.Ifindex != 0 && !slices.Contains(linked, dev) {
+			t.Errorf("%q: %q is no link, which are %q", name, dev, linked)
+		}
+		devs = append(devs, fmt.Sprintf("%s %#x", dev, wdev.ID))
 	}
 	slices.Sort(devs)
 	if want := iwDevs(t, name); !slices.Equal(devs, want) {
 		t.Errorf("%q: interfaces %q, iw has %q", name, devs, want)
+	}
+	sameDrivers(t, name, state)
+}
+
+// sameDrivers compares drivers with what ethtool -i gets from the kernel, which
+// for a link without a driver is its kind, or nothing.
+func sameDrivers(t *testing.T, name string, state event.NetnsState) {
+	t.Helper()
+	path := "/proc/self/ns/net"
+	if name != "" {
+		path = "/run/netns/" + name
+	}
+	drivers := map[string]string{}
+	<-onOwnThread(func() {
+		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer unix.Close(fd)
+		socket := -1
+		if err = unix.Setns(fd, unix.CLONE_NEWNET); err == nil {
+			socket, err = unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
+		}
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer unix.Close(socket)
+		for _, link := range state.Links {
+			if info, err := unix.IoctlGetEthtoolDrvinfo(socket, link.Name); err == nil {
+				drivers[link.Name] = unix.ByteSliceToString(info.Driver[:])
+			}
+		}
+	})
+	wireless := 0
+	for _, link := range state.Links {
+		want := drivers[link.Name]
+		switch {
+		case link.Wiphy >= 0:
+			wireless++
+			if want != "mac80211_hwsim" || link.Driver != want {
+				t.Errorf("%q: the driver of %s is %q, ethtool has %q", name, link.Name, link.Driver, want)
+			}
+		case link.Driver != "" && link.Driver != want, link.Driver == "" && want != "" && link.Kind == "":
+			t.Errorf("%q: the driver of %+v is %q, ethtool has %q", name, link, link.Driver, want)
+		}
+	}
+	for _, w := range state.Wiphys {
+		if w.Driver != "mac80211_hwsim" || !strings.HasPrefix(w.Device, "hwsim") {
+			t.Errorf("%q: %s is %q of driver %q", name, w.Name, w.Device, w.Driver)
+		}
+	}
+	if len(state.Wiphys) > 0 && wireless == 0 {
+		t.Errorf("%q: no wireless links in %+v", name, state.Links)
 	}
 }
 

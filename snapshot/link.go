@@ -44,6 +44,7 @@ func decodeLink(body []byte) (event.Link, error) {
 	link := event.Link{
 		DevType: binary.NativeEndian.Uint16(body[2:]),
 		Ifindex: int32(binary.NativeEndian.Uint32(body[4:])),
+		Flags:   binary.NativeEndian.Uint32(body[8:]),
 		Wiphy:   -1,
 	}
 	attributes, err := netlink.NewAttributeDecoder(body[unix.SizeofIfInfomsg:])
@@ -51,26 +52,50 @@ func decodeLink(body []byte) (event.Link, error) {
 		return event.Link{}, fmt.Errorf("read the attributes of link %d: %w", link.Ifindex, err)
 	}
 	for attributes.Next() {
-		switch attributes.Type() {
-		case unix.IFLA_IFNAME:
-			link.Name = attributes.String()
-		case unix.IFLA_LINKINFO:
-			attributes.Nested(func(info *netlink.AttributeDecoder) error {
-				for info.Next() {
-					if info.Type() == unix.IFLA_INFO_KIND {
-						link.Kind = info.String()
-					}
-				}
-				return nil
-			})
-		case unix.IFLA_STATS64:
-			decodeStats(&link, attributes.Bytes())
-		}
+		decodeLinkAttribute(&link, attributes)
 	}
 	if err := attributes.Err(); err != nil {
 		return event.Link{}, fmt.Errorf("read the attributes of link %d: %w", link.Ifindex, err)
 	}
 	return link, nil
+}
+
+func decodeLinkAttribute(link *event.Link, attributes *netlink.AttributeDecoder) {
+	switch attributes.Type() {
+	case unix.IFLA_IFNAME:
+		link.Name = attributes.String()
+	case unix.IFLA_PROP_LIST:
+		attributes.Nested(func(properties *netlink.AttributeDecoder) error {
+			for properties.Next() {
+				if properties.Type() == unix.IFLA_ALT_IFNAME {
+					link.AltNames = append(link.AltNames, properties.String())
+				}
+			}
+			return nil
+		})
+	case unix.IFLA_LINKINFO:
+		attributes.Nested(func(info *netlink.AttributeDecoder) error {
+			for info.Next() {
+				if info.Type() == unix.IFLA_INFO_KIND {
+					link.Kind = info.String()
+				}
+			}
+			return nil
+		})
+	case unix.IFLA_OPERSTATE:
+		link.OperState = attributes.Uint8()
+	case unix.IFLA_MASTER:
+		link.Master = attributes.Int32()
+	case unix.IFLA_LINK:
+		// Given where it isn't the link itself, and 0 then where there is none
+		// (rtnl_fill_ifinfo).
+		link.Lower = attributes.Int32()
+	case unix.IFLA_LINK_NETNSID:
+		nsid := attributes.Int32()
+		link.LowerNSID = &nsid
+	case unix.IFLA_STATS64:
+		decodeStats(link, attributes.Bytes())
+	}
 }
 
 // decodeStats reads the front of a struct rtnl_link_stats64: rx_packets,

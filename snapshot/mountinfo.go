@@ -21,14 +21,14 @@ type nsMount struct {
 	path string
 }
 
-// name returns what `ip netns` calls the namespace, "" if this isn't one of its
-// mounts.
+// name returns what `ip netns` calls the namespace, or for a mount that isn't
+// one of its the path.
 func (m nsMount) name() string {
 	dir, name := path.Split(m.path)
 	if dir == "/run/netns/" || dir == "/var/run/netns/" {
 		return name
 	}
-	return ""
+	return m.path
 }
 
 // parseMountinfo returns the mounts of network namespaces in the text of

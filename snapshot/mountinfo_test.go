@@ -56,10 +56,9 @@ func TestMountName(t *testing.T) {
 		"/run/netns/blue":           "blue",
 		"/var/run/netns/blue":       "blue",
 		"/run/netns/a\nb":           "a\nb",
-		"/run/docker/netns/default": "",
-		"/run/netns/sub/blue":       "",
-		"/run/netns":                "",
-		"":                          "",
+		"/run/docker/netns/default": "/run/docker/netns/default",
+		"/run/netns/sub/blue":       "/run/netns/sub/blue",
+		"/run/netns":                "/run/netns",
 	} {
 		if got := (nsMount{path: path}).name(); got != want {
 			t.Errorf("name of %q is %q, want %q", path, got, want)

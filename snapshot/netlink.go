@@ -63,29 +63,43 @@ func (s *netlinkSocket) dump(messageType uint16, request []byte, reset func(), e
 }
 
 func (s *netlinkSocket) dumpOnce(messageType uint16, request []byte, each func([]byte) error) (interrupted bool, err error) {
-	if err := s.send(messageType, request); err != nil {
-		return false, err
+	d, err := s.talk(messageType, unix.NLM_F_DUMP, request, each)
+	return d.interrupted, err
+}
+
+// ask sends a request that isn't a dump, and calls each with the body of the
+// answer.
+func (s *netlinkSocket) ask(messageType uint16, request []byte, each func([]byte) error) error {
+	// The acknowledgement ends what the kernel has to say.
+	_, err := s.talk(messageType, unix.NLM_F_ACK, request, each)
+	return err
+}
+
+// talk sends a request and takes the answer up to its end.
+func (s *netlinkSocket) talk(messageType, flags uint16, request []byte, each func([]byte) error) (answer, error) {
+	if err := s.send(messageType, flags, request); err != nil {
+		return answer{}, err
 	}
-	d := dumpAnswer{seq: s.seq, each: each}
+	d := answer{seq: s.seq, each: each}
 	for !d.done {
 		datagram, err := s.receive()
 		if err != nil {
-			return false, err
+			return d, err
 		}
 		if err := d.take(datagram); err != nil {
-			return false, err
+			return d, err
 		}
 	}
-	return d.interrupted, d.err
+	return d, d.err
 }
 
-// send sends a dump request (struct nlmsghdr, then request).
-func (s *netlinkSocket) send(messageType uint16, request []byte) error {
+// send sends a request (struct nlmsghdr, then request).
+func (s *netlinkSocket) send(messageType, flags uint16, request []byte) error {
 	s.seq++
 	m := make([]byte, unix.SizeofNlMsghdr, unix.SizeofNlMsghdr+len(request))
 	binary.NativeEndian.PutUint32(m[0:], uint32(unix.SizeofNlMsghdr+len(request)))
 	binary.NativeEndian.PutUint16(m[4:], messageType)
-	binary.NativeEndian.PutUint16(m[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
+	binary.NativeEndian.PutUint16(m[6:], unix.NLM_F_REQUEST|flags)
 	binary.NativeEndian.PutUint32(m[8:], s.seq)
 	m = append(m, request...)
 	for {
@@ -119,20 +133,20 @@ func (s *netlinkSocket) receive() ([]byte, error) {
 	}
 }
 
-// dumpAnswer puts the datagrams of one dump together.
-type dumpAnswer struct {
+// answer puts the datagrams of one answer together.
+type answer struct {
 	seq  uint32
 	each func([]byte) error
 
 	done        bool
 	interrupted bool
-	// err is the first that each returned. The dump is read to its end all the
+	// err is the first that each returned. The answer is read to its end all the
 	// same, or the next request on this socket would fail.
 	err error
 }
 
 // take goes over the messages of one datagram. Its own error is the kernel's.
-func (d *dumpAnswer) take(datagram []byte) error {
+func (d *answer) take(datagram []byte) error {
 	messages, err := syscall.ParseNetlinkMessage(datagram)
 	if err != nil {
 		return fmt.Errorf("read a netlink answer of %d bytes: %w", len(datagram), err)

@@ -22,9 +22,15 @@ func openNamespace(path string, inum uint32) (int, error) {
 	if err != nil {
 		return -1, err
 	}
+	return verified(fd, inum)
+}
+
+// verified returns fd if it is the network namespace inum, and closes it
+// otherwise.
+func verified(fd int, inum uint32) (int, error) {
 	var stat unix.Stat_t
 	var fs unix.Statfs_t
-	err = unix.Fstat(fd, &stat)
+	err := unix.Fstat(fd, &stat)
 	if err == nil {
 		err = unix.Fstatfs(fd, &fs)
 	}

@@ -53,67 +53,80 @@ func (v *visitor) leave() {
 	}
 }
 
-// visit completes what is known of a namespace. It returns false if the
-// namespace is gone. What can't be read is a problem and stays unknown.
-func (v *visitor) visit(ns *found) (event.NetnsState, bool) {
-	state := ns.state
-	fd, err := v.open(ns)
+// visit completes what is known of a namespace. It returns false if no way leads
+// there any more. What can't be read is a problem and stays unknown.
+func (v *visitor) visit(ns *found) bool {
+	state := &ns.state
+	fd, err := ns.open()
 	if err != nil {
 		if vanished(err) || errors.Is(err, errOtherNamespace) {
-			return state, false
+			return false
 		}
-		v.problem("open", state, "run as root, or with CAP_SYS_PTRACE", err)
-		return state, true
+		v.problem("open", *state, "run as root, or with CAP_SYS_PTRACE", err)
+		return true
 	}
 	defer unix.Close(fd)
 	// Refused outside the caller's user namespace: unknown then, no problem.
-	state.OwnerUserNS, _ = ownerUserNS(fd)
-	if v.here != state.Inum {
-		if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
-			state.Cookie = fileCookie(fd)
-			v.problem("enter", state, "run as root, or with CAP_SYS_ADMIN", err)
-			return state, true
-		}
-		v.here = state.Inum
+	if owner, err := ownerUserNS(fd); err == nil {
+		state.OwnerUserNS = owner
 	}
-	v.look(&state)
-	return state, true
+	if err := v.enter(fd, state.Inum); err != nil {
+		if cookie := fileCookie(fd); cookie != 0 {
+			ns.isLife(cookie)
+		}
+		v.problem("enter", *state, "run as root, or with CAP_SYS_ADMIN", err)
+		return true
+	}
+	v.look(ns)
+	return true
 }
 
-// open opens the namespace by the first path that still leads there.
-func (v *visitor) open(ns *found) (int, error) {
-	err := error(unix.ENOENT)
-	for _, path := range ns.paths {
-		fd, openErr := openNamespace(path, ns.state.Inum)
-		if openErr == nil {
-			return fd, nil
-		}
-		// A refusal says more than a path that is gone.
-		if !vanished(openErr) && !errors.Is(openErr, errOtherNamespace) {
-			err = openErr
-		}
+// enter takes the thread to an open namespace.
+func (v *visitor) enter(fd int, inum uint32) error {
+	if v.here == inum {
+		return nil
 	}
-	return -1, err
+	if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
+		return err
+	}
+	v.here = inum
+	return nil
 }
 
 // look reads the namespace the thread is in.
-func (v *visitor) look(state *event.NetnsState) {
+func (v *visitor) look(ns *found) {
+	state := &ns.state
 	route, err := openNetlink(unix.NETLINK_ROUTE, v.buf)
 	if err != nil {
 		v.problem("look into", *state, "", err)
 		return
 	}
 	defer route.close()
-	state.Cookie, err = socketCookie(route.fd)
+	cookie, err := socketCookie(route.fd)
 	if err != nil {
 		v.problem("read SO_NETNS_COOKIE of", *state, "", err)
+	}
+	if cookie != 0 {
+		ns.isLife(cookie)
 	}
 	state.Links, err = readLinks(route)
 	if err != nil {
 		v.problem("list the links of", *state, "", err)
 	}
+	// After the links: listing those whose peer is elsewhere gives it a number,
+	// unless it has one (rtnl_fill_link_netnsid in net/core/rtnetlink.c).
+	ids, err := readNSIDs(route)
+	if err != nil {
+		v.problem("list the nsids of", *state, "", err)
+	}
+	for _, id := range ids {
+		state.NSIDs = append(state.NSIDs, event.NSID{ID: id})
+	}
 	if v.family != 0 {
 		v.lookWireless(state)
+	}
+	if err := addDrivers(state); err != nil {
+		v.problem("ask for the drivers in", *state, "run as root, or with CAP_SYS_ADMIN", err)
 	}
 }
 
@@ -137,9 +150,11 @@ func (v *visitor) lookWireless(state *event.NetnsState) {
 	if len(state.Wiphys) == 0 {
 		return
 	}
-	if err := addWireless(generic, v.family, state.Links); err != nil {
+	state.Wdevs, err = readWdevs(generic, v.family)
+	if err != nil {
 		v.problem("list the wireless interfaces of", *state, "", err)
 	}
+	addWireless(state.Links, state.Wdevs)
 }
 
 func (v *visitor) problem(what string, state event.NetnsState, hint string, err error) {

@@ -4,7 +4,6 @@ package snapshot
 
 import (
 	"fmt"
-	"path"
 	"slices"
 	"sync"
 
@@ -158,7 +157,7 @@ func (w *Watcher) update(now uint64) error {
 	gone, came := compareNames(w.names, names)
 	for _, where := range gone {
 		old := w.names[where]
-		w.notify(event.NameChange{Time: now, Name: path.Base(where), Path: where, Inum: old.inum, Cookie: old.cookie})
+		w.notify(event.NameChange{Time: now, Name: nsMount{path: where}.name(), Path: where, Inum: old.inum, Cookie: old.cookie})
 	}
 	readCookies(names, came)
 	for where, name := range names {
@@ -170,7 +169,7 @@ func (w *Watcher) update(now uint64) error {
 	for _, where := range came {
 		name := names[where]
 		w.notify(event.NameChange{
-			Time: now, Name: path.Base(where), Path: where, Inum: name.inum, Cookie: name.cookie, Added: true,
+			Time: now, Name: nsMount{path: where}.name(), Path: where, Inum: name.inum, Cookie: name.cookie, Added: true,
 		})
 	}
 	w.names = names
@@ -181,9 +180,6 @@ func (w *Watcher) update(now uint64) error {
 func namesOf(mounts []nsMount) map[string]namedMount {
 	names := map[string]namedMount{}
 	for same := range byPath(mounts) {
-		if same[0].name() == "" {
-			continue
-		}
 		// The last is the newest but where ids were reused. They differ only
 		// when one namespace is mounted over another.
 		named := namedMount{inum: same[len(same)-1].inum}

@@ -3,8 +3,10 @@
 package snapshot
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 
 	"github.com/mdlayher/netlink"
@@ -70,30 +72,34 @@ func readWiphys(generic *netlinkSocket, family uint16) ([]event.Wiphy, error) {
 	return sorted, err
 }
 
-// wirelessLink is what nl80211 knows of a netdev.
-type wirelessLink struct {
-	ifindex, wiphy int32
-	iftype         uint32
-}
-
-// addWireless fills in what nl80211 knows about links of the socket's namespace.
-func addWireless(generic *netlinkSocket, family uint16, links []event.Link) error {
-	var wireless map[int32]wirelessLink
+// readWdevs returns the interfaces of the radios of the socket's namespace,
+// sorted by wiphy and number.
+func readWdevs(generic *netlinkSocket, family uint16) ([]event.Wdev, error) {
+	var wdevs []event.Wdev
 	err := generic.dump(family, genlRequest(unix.NL80211_CMD_GET_INTERFACE),
-		func() { wireless = map[int32]wirelessLink{} },
+		func() { wdevs = nil },
 		func(body []byte) error {
-			link, err := decodeInterface(body)
-			if err == nil && link.ifindex != 0 {
-				wireless[link.ifindex] = link
+			wdev, err := decodeWdev(body)
+			if err == nil {
+				wdevs = append(wdevs, wdev)
 			}
 			return err
 		})
+	slices.SortFunc(wdevs, func(a, b event.Wdev) int {
+		return cmp.Or(cmp.Compare(a.Wiphy, b.Wiphy), cmp.Compare(a.ID, b.ID))
+	})
+	return wdevs, err
+}
+
+// addWireless fills in what nl80211 knows about links.
+func addWireless(links []event.Link, wdevs []event.Wdev) {
 	for i := range links {
-		if known, ok := wireless[links[i].Ifindex]; ok {
-			links[i].Wiphy, links[i].Iftype = known.wiphy, known.iftype
+		for _, wdev := range wdevs {
+			if wdev.Ifindex == links[i].Ifindex {
+				links[i].Wiphy, links[i].Iftype = wdev.Wiphy, wdev.Iftype
+			}
 		}
 	}
-	return err
 }
 
 // genlRequest is the head of a request (struct genlmsghdr).
@@ -166,19 +172,21 @@ func decodeWiphy(body []byte) (event.Wiphy, error) {
 	return wiphy, err
 }
 
-// decodeInterface reads an NL80211_CMD_NEW_INTERFACE message
-// (nl80211_send_iface). A wdev without a netdev has no ifindex: 0.
-func decodeInterface(body []byte) (wirelessLink, error) {
-	link := wirelessLink{wiphy: -1}
+// decodeWdev reads an NL80211_CMD_NEW_INTERFACE message (nl80211_send_iface). A
+// wdev without a netdev has no ifindex: 0.
+func decodeWdev(body []byte) (event.Wdev, error) {
+	wdev := event.Wdev{Wiphy: -1}
 	err := genlAttributes(body, func(attributes *netlink.AttributeDecoder) {
 		switch attributes.Type() {
 		case unix.NL80211_ATTR_IFINDEX:
-			link.ifindex = int32(attributes.Uint32())
+			wdev.Ifindex = int32(attributes.Uint32())
+		case unix.NL80211_ATTR_WDEV:
+			wdev.ID = attributes.Uint64()
 		case unix.NL80211_ATTR_WIPHY:
-			link.wiphy = int32(attributes.Uint32())
+			wdev.Wiphy = int32(attributes.Uint32())
 		case unix.NL80211_ATTR_IFTYPE:
-			link.iftype = attributes.Uint32()
+			wdev.Iftype = attributes.Uint32()
 		}
 	})
-	return link, err
+	return wdev, err
 }
