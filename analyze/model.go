@@ -38,9 +38,6 @@ type Model struct {
 	Pernet []*Pernet
 	// Subsystems are those that were told of in steps, in order of appearance.
 	Subsystems []*Subsystem
-	// StepsSkipped is how many steps of set-ups and tear-downs the recorder had
-	// no room for.
-	StepsSkipped uint64
 	// Requests are those for new namespaces that had not been answered at the
 	// end, or whose answer is missing, Refusals those that failed before a
 	// namespace was set up.

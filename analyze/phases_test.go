@@ -146,8 +146,8 @@ func TestSkippedSteps(t *testing.T) {
 	if x := netnsOf(t, m, other).Birth.Steps; x.Number != 0 || x.Skipped != 50 || len(m.Slowest(x)) != 0 {
 		t.Errorf("%+v", x)
 	}
-	if len(m.Subsystems) != 3 || m.StepsSkipped != 54 {
-		t.Errorf("%d subsystems, %d skipped", len(m.Subsystems), m.StepsSkipped)
+	if len(m.Subsystems) != 3 {
+		t.Errorf("%d subsystems", len(m.Subsystems))
 	}
 }
 

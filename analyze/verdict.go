@@ -133,9 +133,6 @@ func (a *Analyzer) verdictLoss() {
 	if led.CallsDropped != 0 {
 		a.say(Warning, ruleLost, 0, "%s could not be remembered: their duration, and what was within them, is unknown", plural(led.CallsDropped, "running call"))
 	}
-	if m.StepsSkipped != 0 {
-		a.say(Warning, ruleLost, 0, "there was no room for %s of set-ups and tear-downs: how long these took is unknown", plural(m.StepsSkipped, "step"))
-	}
 	if led.FlowsDropped != 0 {
 		a.say(Warning, ruleLost, 0, "%s delivered but not counted: the table of flows was full", plural(led.FlowsDropped, "packet"))
 	}

@@ -163,4 +163,13 @@ static __always_inline __u32 errno_of(long ret)
 	return err < 0 ? -err : 0;
 }
 
+/* The same of one that returns a pointer or ERR_PTR() (include/linux/err.h). */
+static __always_inline __u32 errno_of_pointer(const void *ret)
+{
+	const long max_errno = 4095;
+	long err = (long)ret;
+
+	return err < 0 && err >= -max_errno ? -err : 0;
+}
+
 #endif

@@ -1,14 +1,90 @@
 /* SPDX-License-Identifier: GPL-2.0 */
+/* The lives of network namespaces (net/core/net_namespace.c). */
+#include "steps.h"
+
 /*
- * The lives of network namespaces and of pernet operations
- * (net/core/net_namespace.c).
+ * copy_net_ns(flags, user_ns, old_net): the new namespace or an errno. It runs
+ * whenever a task gets namespaces of any kind (create_new_namespaces).
  */
-#include "common.h"
+
+#define CLONE_NEWNET 0x40000000 /* include/uapi/linux/sched.h */
+
+static __always_inline int copy_net_enter(struct frame frame, unsigned long flags,
+					  struct user_namespace *user_ns)
+{
+	struct call call = {};
+	struct nst_event *e;
+
+	if (!(flags & CLONE_NEWNET))
+		return 0;
+	if (!hit(NST_COPY_NET))
+		return 0;
+	call.arg = BPF_CORE_READ(user_ns, ns.inum);
+	call_begin(NST_COPY_NET, frame, &call);
+	e = event_begin(NST_COPY_NET, NST_ENTER, frame, &call);
+	if (e) {
+		e->user_ns = call.arg;
+		event_send(e);
+	}
+	return 0;
+}
+
+static __always_inline int copy_net_exit(struct frame frame, struct call *call, struct net *ret)
+{
+	struct nst_event *e = event_begin(NST_COPY_NET, NST_EXIT, frame, call);
+
+	if (e) {
+		if (call)
+			e->user_ns = call->arg;
+		e->ret = errno_of_pointer(ret);
+		if (!e->ret)
+			read_net(&e->net, ret);
+		event_send(e);
+	}
+	call_end(NST_COPY_NET, call);
+	return 0;
+}
+
+SEC("fentry/copy_net_ns")
+int BPF_PROG(copy_net_fentry, unsigned long flags, struct user_namespace *user_ns)
+{
+	return copy_net_enter(fentry_frame(ctx, user_ns), flags, user_ns);
+}
+
+SEC("fexit/copy_net_ns")
+int BPF_PROG(copy_net_fexit, unsigned long flags, struct user_namespace *user_ns)
+{
+	struct frame frame = fentry_frame(ctx, user_ns);
+	struct net *ret = NULL;
+
+	if (!(flags & CLONE_NEWNET))
+		return 0;
+	/* The verifier takes it for a pointer, whatever is done to tell an error. */
+	bpf_probe_read_kernel(&ret, sizeof(ret), &ctx[3]);
+	return copy_net_exit(frame, returning(NST_COPY_NET, frame), ret);
+}
+
+SEC("kprobe/copy_net_ns")
+int BPF_KPROBE(copy_net_kprobe, unsigned long flags, struct user_namespace *user_ns)
+{
+	return copy_net_enter(kprobe_frame(ctx), flags, user_ns);
+}
+
+/* Without its entry this return could be that of any copy. */
+SEC("kretprobe/copy_net_ns")
+int BPF_KRETPROBE(copy_net_kretprobe, struct net *ret)
+{
+	struct frame frame = kretprobe_frame(ctx);
+	struct call *call = returning(NST_COPY_NET, frame);
+
+	return call ? copy_net_exit(frame, call, ret) : 0;
+}
 
 /* setup_net(net[, user_ns]): 0 or an errno. The inum is valid once it returns. */
 
 static __always_inline int setup_net_enter(struct frame frame, struct net *net)
 {
+	struct call *request = running(NST_COPY_NET, frame);
 	struct call call = {};
 	struct nst_event *e;
 
@@ -20,8 +96,11 @@ static __always_inline int setup_net_enter(struct frame frame, struct net *net)
 	call.net.cookie = 0;
 	call_begin(NST_SETUP_NET, frame, &call);
 	e = event_begin(NST_SETUP_NET, NST_ENTER, frame, &call);
-	if (e)
+	if (e) {
+		e->start = request ? request->start : 0;
 		event_send(e);
+	}
+	steps_begin(NST_OPS_INIT, frame);
 	return 0;
 }
 
@@ -36,6 +115,7 @@ static __always_inline int setup_net_exit(struct frame frame, long ret)
 			read_net(&e->net, (struct net *)call->net.ptr);
 		event_send(e);
 	}
+	steps_end(NST_OPS_INIT, call, errno_of(ret));
 	call_end(NST_SETUP_NET, call);
 	return 0;
 }
@@ -172,6 +252,7 @@ static __always_inline int cleanup_net_enter(struct frame frame)
 	e = event_begin(NST_CLEANUP_NET, NST_ENTER, frame, &call);
 	if (e)
 		event_send(e);
+	steps_begin(NST_OPS_EXIT, frame);
 	return 0;
 }
 
@@ -182,6 +263,7 @@ static __always_inline int cleanup_net_exit(struct frame frame)
 
 	if (e)
 		event_send(e);
+	steps_end(NST_OPS_EXIT, call, 0);
 	call_end(NST_CLEANUP_NET, call);
 	return 0;
 }
@@ -248,125 +330,4 @@ SEC("kprobe/net_passive_dec")
 int BPF_KPROBE(free_net_kprobe, struct net *net)
 {
 	return free_net_enter(kprobe_frame(ctx), net);
-}
-
-/* register_pernet_operations(list, ops): runs ops->init on each namespace. */
-
-static __always_inline int pernet_enter(struct frame frame, __u32 kind,
-					struct pernet_operations *ops)
-{
-	struct call call = {};
-	struct nst_event *e;
-
-	if (!hit(kind))
-		return 0;
-	call.object = (__u64)ops;
-	call.arg = (__u64)BPF_CORE_READ(ops, init);
-	if (!call.arg)
-		call.arg = (__u64)BPF_CORE_READ(ops, exit);
-	if (!call.arg)
-		call.arg = (__u64)BPF_CORE_READ(ops, exit_batch);
-	call_begin(kind, frame, &call);
-	e = event_begin(kind, NST_ENTER, frame, &call);
-	if (e) {
-		e->ops = call.object;
-		e->fn = call.arg;
-		event_send(e);
-	}
-	return 0;
-}
-
-static __always_inline int pernet_exit(struct frame frame, __u32 kind, long ret)
-{
-	struct call *call = returning(kind, frame);
-	struct nst_event *e = event_begin(kind, NST_EXIT, frame, call);
-
-	if (e) {
-		e->ret = errno_of(ret);
-		if (call) {
-			e->ops = call->object;
-			e->fn = call->arg;
-			e->count = call->count;
-		}
-		event_send(e);
-	}
-	call_end(kind, call);
-	return 0;
-}
-
-SEC("fentry/register_pernet_operations")
-int BPF_PROG(register_pernet_fentry, void *list, struct pernet_operations *ops)
-{
-	return pernet_enter(fentry_frame(ctx, ops), NST_REGISTER_PERNET, ops);
-}
-
-SEC("fexit/register_pernet_operations")
-int BPF_PROG(register_pernet_fexit, void *list, struct pernet_operations *ops, int ret)
-{
-	return pernet_exit(fentry_frame(ctx, ops), NST_REGISTER_PERNET, ret);
-}
-
-SEC("kprobe/register_pernet_operations")
-int BPF_KPROBE(register_pernet_kprobe, void *list, struct pernet_operations *ops)
-{
-	return pernet_enter(kprobe_frame(ctx), NST_REGISTER_PERNET, ops);
-}
-
-SEC("kretprobe/register_pernet_operations")
-int BPF_KRETPROBE(register_pernet_kretprobe, long ret)
-{
-	return pernet_exit(kretprobe_frame(ctx), NST_REGISTER_PERNET, ret);
-}
-
-SEC("fentry/unregister_pernet_operations")
-int BPF_PROG(unregister_pernet_fentry, struct pernet_operations *ops)
-{
-	return pernet_enter(fentry_frame(ctx, ops), NST_UNREGISTER_PERNET, ops);
-}
-
-SEC("fexit/unregister_pernet_operations")
-int unregister_pernet_fexit(unsigned long long *ctx)
-{
-	return pernet_exit(fentry_frame(ctx, (void *)ctx[0]), NST_UNREGISTER_PERNET, 0);
-}
-
-SEC("kprobe/unregister_pernet_operations")
-int BPF_KPROBE(unregister_pernet_kprobe, struct pernet_operations *ops)
-{
-	return pernet_enter(kprobe_frame(ctx), NST_UNREGISTER_PERNET, ops);
-}
-
-SEC("kretprobe/unregister_pernet_operations")
-int unregister_pernet_kretprobe(struct pt_regs *ctx)
-{
-	return pernet_exit(kretprobe_frame(ctx), NST_UNREGISTER_PERNET, 0);
-}
-
-/*
- * ops_init(ops, net) is counted only where a registration visits the living
- * namespaces; setup_net runs it too, once for each subsystem.
- */
-
-static __always_inline int ops_init_enter(struct frame frame)
-{
-	struct call *call = running(NST_REGISTER_PERNET, frame);
-
-	if (!call)
-		return 0;
-	if (!hit(NST_OPS_INIT))
-		return 0;
-	call->count++;
-	return 0;
-}
-
-SEC("fentry/ops_init")
-int ops_init_fentry(unsigned long long *ctx)
-{
-	return ops_init_enter(fentry_frame(ctx, (void *)ctx[0]));
-}
-
-SEC("kprobe/ops_init")
-int ops_init_kprobe(struct pt_regs *ctx)
-{
-	return ops_init_enter(kprobe_frame(ctx));
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* All programs, compiled as one so that they share their maps. */
 #include "netns.bpf.c"
+#include "pernet.bpf.c"
 #include "wiphy.bpf.c"
 #include "netdev.bpf.c"
 #include "delivery.bpf.c"
@@ -8,6 +9,8 @@
 
 /* Named here so that BTF, and so Go, has them. */
 const struct nst_event *unused_nst_event __attribute__((unused));
+const struct nst_steps *unused_nst_steps __attribute__((unused));
+const struct nst_step *unused_nst_step __attribute__((unused));
 const struct nst_packet *unused_nst_packet __attribute__((unused));
 const struct nst_task *unused_nst_task __attribute__((unused));
 const enum nst_task_op *unused_nst_task_op __attribute__((unused));

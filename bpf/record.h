@@ -46,6 +46,10 @@ enum nst_kind {
 	NST_TASK_FORK = 49,
 	NST_TASK_EXEC = 50,
 	NST_TASK_EXIT = 51,
+	NST_OPS_EXIT = 56,
+	NST_REGISTER_DEVICE = 57,
+	NST_UNREGISTER_SUBSYS = 58,
+	NST_UNREGISTER_DEVICE = 59,
 
 	NST_KINDS = 64,
 };
@@ -123,6 +127,35 @@ struct nst_event {
 	char name[64];
 	char new_name[64];   /* of NST_WIPHY_REGISTER: its driver */
 	char wiphy_name[64]; /* of NST_SYSCTL: the path */
+};
+
+/*
+ * What each subsystem took of one set-up or tear-down of a namespace, in the
+ * order in which they ran: a nst_steps, and count nst_step behind it. It begins
+ * like a nst_event, whose ring it shares; its kind, NST_OPS_INIT or NST_OPS_EXIT,
+ * tells them apart. event.Step says what the fields mean.
+ */
+struct nst_steps {
+	__u64 seq;
+	__u64 time;
+	__u64 pad;
+	__u32 cpu;
+	__u16 kind;
+	__u8 phase;
+	__u8 flags;
+	__u32 pid;
+	__u32 tid;
+	__u32 count;
+	__u32 skipped;
+	struct nst_net net;
+};
+struct nst_step {
+	__u64 ops;
+	__u64 fn;
+	__u64 began;
+	__u64 duration;
+	__u32 ret;
+	__u32 pad;
 };
 
 /* What deliveries are counted by, and the count of one CPU. */
@@ -215,7 +248,8 @@ enum nst_ring {
 	NST_LIFECYCLE = 0,
 	NST_PACKETS = 1,
 	NST_TASKS = 2,
-	NST_RINGS = 3,
+	NST_STEPS = 3, /* in the lifecycle ring, with numbers of their own */
+	NST_RINGS = 4,
 };
 
 /* Losses that belong to no probe, per CPU. */

@@ -24,6 +24,10 @@ type lossReport struct {
 			Ring  string
 			Count uint64
 		}
+		Rings []struct {
+			Name           string
+			Received, Lost uint64
+		}
 		Probes []struct {
 			Name       string
 			Hits, Lost uint64
@@ -41,6 +45,16 @@ func (r *lossReport) hits(name string) uint64 {
 	return 0
 }
 
+// ring is what came through a ring, and what didn't.
+func (r *lossReport) ring(name string) (received, lost uint64) {
+	for _, x := range r.Recording.Rings {
+		if x.Name == name {
+			return x.Received, x.Lost
+		}
+	}
+	return 0, 0
+}
+
 func (r *lossReport) lost(name string) uint64 {
 	for _, p := range r.Recording.Probes {
 		if p.Name == name {
@@ -53,7 +67,7 @@ func (r *lossReport) lost(name string) uint64 {
 // sentBy is how many records each hit sends, of the kinds that there are when
 // namespaces come and go with their last task.
 var sentBy = map[event.Kind]uint64{
-	event.KindSetupNet: 2, event.KindPutNet: 1, event.KindCleanupNet: 2, event.KindFreeNet: 1,
+	event.KindCopyNet: 2, event.KindSetupNet: 2, event.KindPutNet: 1, event.KindCleanupNet: 2, event.KindFreeNet: 1,
 	event.KindNetdevRegister: 1, event.KindNetdevUnregister: 1,
 }
 
@@ -210,8 +224,14 @@ func checkLoss(t *testing.T, r *lossReport, tape *tape, namespaces uint64) {
 			t.Errorf("%d events of %v and %d lost make %d; its hits sent %d", got, kind, lost, got+lost, n)
 		}
 	}
-	if got := rec.Events + rec.Lost; got != sent {
-		t.Errorf("%d received and %d lost make %d; the hits sent %d", rec.Events, rec.Lost, got, sent)
+	received, lost := r.ring("lifecycle")
+	if received+lost != sent || received != rec.Events {
+		t.Errorf("%d received, %d reported and %d lost; the hits sent %d", received, rec.Events, lost, sent)
+	}
+	// Each set-up and each tear-down sends what its subsystems took.
+	received, lostSteps := r.ring("steps")
+	if want := r.hits("setup_net") + r.hits("cleanup_net"); received+lostSteps != want {
+		t.Errorf("%d records of steps received and %d lost; want %d", received, lostSteps, want)
 	}
 	var byProbe, byGap uint64
 	for _, p := range rec.Probes {
@@ -226,7 +246,7 @@ func checkLoss(t *testing.T, r *lossReport, tape *tape, namespaces uint64) {
 	if rec.Clean != (rec.Lost == 0) {
 		t.Errorf("%d lost, and clean is %v", rec.Lost, rec.Clean)
 	}
-	checkGaps(t, tape, rec.Lost)
+	checkGaps(t, tape, lost)
 }
 
 // checkGaps finds each loss between the two events whose numbers prove it.

@@ -86,7 +86,8 @@ type ProbeLedger struct {
 
 // RingLedger is one ring's account: Received + Lost is what the kernel sent.
 type RingLedger struct {
-	// Name is "lifecycle", "tasks" or "packets".
+	// Name is "lifecycle", "tasks" or "packets"; or "steps" for records of
+	// [Step]s, which are in the lifecycle ring but counted by themselves.
 	Name string `json:"name"`
 	// Size is in bytes.
 	Size     uint64 `json:"size"`

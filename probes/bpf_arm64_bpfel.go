@@ -194,6 +194,10 @@ const (
 	bpfNstKindNST_TASK_FORK         bpfNstKind = 49
 	bpfNstKindNST_TASK_EXEC         bpfNstKind = 50
 	bpfNstKindNST_TASK_EXIT         bpfNstKind = 51
+	bpfNstKindNST_OPS_EXIT          bpfNstKind = 56
+	bpfNstKindNST_REGISTER_DEVICE   bpfNstKind = 57
+	bpfNstKindNST_UNREGISTER_SUBSYS bpfNstKind = 58
+	bpfNstKindNST_UNREGISTER_DEVICE bpfNstKind = 59
 	bpfNstKindNST_KINDS             bpfNstKind = 64
 )
 
@@ -245,8 +249,41 @@ const (
 	bpfNstRingNST_LIFECYCLE bpfNstRing = 0
 	bpfNstRingNST_PACKETS   bpfNstRing = 1
 	bpfNstRingNST_TASKS     bpfNstRing = 2
-	bpfNstRingNST_RINGS     bpfNstRing = 3
+	bpfNstRingNST_STEPS     bpfNstRing = 3
+	bpfNstRingNST_RINGS     bpfNstRing = 4
 )
+
+type bpfNstStep struct {
+	_        structs.HostLayout
+	Ops      uint64
+	Fn       uint64
+	Began    uint64
+	Duration uint64
+	Ret      uint32
+	Pad      uint32
+}
+
+type bpfNstSteps struct {
+	_       structs.HostLayout
+	Seq     uint64
+	Time    uint64
+	Pad     uint64
+	Cpu     uint32
+	Kind    uint16
+	Phase   uint8
+	Flags   uint8
+	Pid     uint32
+	Tid     uint32
+	Count   uint32
+	Skipped uint32
+	Net     struct {
+		_      structs.HostLayout
+		Ptr    uint64
+		Cookie uint64
+		Inum   uint32
+		Pad    uint32
+	}
+}
 
 type bpfNstTask struct {
 	_      structs.HostLayout
@@ -293,6 +330,17 @@ const (
 	bpfNstTaskOpNST_OP_EXIT   bpfNstTaskOp = 4
 )
 
+type bpfSteps struct {
+	_        structs.HostLayout
+	At       uint32
+	Running  uint32
+	StepAt   uint32
+	Pad      uint32
+	StepMark uint64
+	Record   bpfNstSteps
+	Step     [128]bpfNstStep
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -305,12 +353,17 @@ const (
 	bpfMapPackets                    = "packets"
 	bpfMapProbeStats                 = "probe_stats"
 	bpfMapSequence                   = "sequence"
+	bpfMapSteps                      = "steps"
 	bpfMapTasks                      = "tasks"
 	bpfMapWiphyIndices               = "wiphy_indices"
 	bpfProgCleanupNetFentry          = "cleanup_net_fentry"
 	bpfProgCleanupNetFexit           = "cleanup_net_fexit"
 	bpfProgCleanupNetKprobe          = "cleanup_net_kprobe"
 	bpfProgCleanupNetKretprobe       = "cleanup_net_kretprobe"
+	bpfProgCopyNetFentry             = "copy_net_fentry"
+	bpfProgCopyNetFexit              = "copy_net_fexit"
+	bpfProgCopyNetKprobe             = "copy_net_kprobe"
+	bpfProgCopyNetKretprobe          = "copy_net_kretprobe"
 	bpfProgDeliverSkbFentry          = "deliver_skb_fentry"
 	bpfProgDeliverSkbKprobe          = "deliver_skb_kprobe"
 	bpfProgDeviceRenameFentry        = "device_rename_fentry"
@@ -342,14 +395,24 @@ const (
 	bpfProgNetnsPutFexit             = "netns_put_fexit"
 	bpfProgNetnsPutKprobe            = "netns_put_kprobe"
 	bpfProgNetnsPutKretprobe         = "netns_put_kretprobe"
+	bpfProgOpsExitFentry             = "ops_exit_fentry"
+	bpfProgOpsExitFexit              = "ops_exit_fexit"
+	bpfProgOpsExitKprobe             = "ops_exit_kprobe"
+	bpfProgOpsExitKretprobe          = "ops_exit_kretprobe"
 	bpfProgOpsInitFentry             = "ops_init_fentry"
+	bpfProgOpsInitFexit              = "ops_init_fexit"
 	bpfProgOpsInitKprobe             = "ops_init_kprobe"
+	bpfProgOpsInitKretprobe          = "ops_init_kretprobe"
 	bpfProgPutNetFentry              = "put_net_fentry"
 	bpfProgPutNetKprobe              = "put_net_kprobe"
+	bpfProgRegisterDeviceFentry      = "register_device_fentry"
+	bpfProgRegisterDeviceKprobe      = "register_device_kprobe"
 	bpfProgRegisterPernetFentry      = "register_pernet_fentry"
 	bpfProgRegisterPernetFexit       = "register_pernet_fexit"
 	bpfProgRegisterPernetKprobe      = "register_pernet_kprobe"
 	bpfProgRegisterPernetKretprobe   = "register_pernet_kretprobe"
+	bpfProgRegisterSubsysFentry      = "register_subsys_fentry"
+	bpfProgRegisterSubsysKprobe      = "register_subsys_kprobe"
 	bpfProgSetupNetFentry            = "setup_net_fentry"
 	bpfProgSetupNetFexit             = "setup_net_fexit"
 	bpfProgSetupNetKprobe            = "setup_net_kprobe"
@@ -360,10 +423,14 @@ const (
 	bpfProgTaskForkTracepoint        = "task_fork_tracepoint"
 	bpfProgTaskSwitchFentry          = "task_switch_fentry"
 	bpfProgTaskSwitchKprobe          = "task_switch_kprobe"
+	bpfProgUnregisterDeviceFentry    = "unregister_device_fentry"
+	bpfProgUnregisterDeviceKprobe    = "unregister_device_kprobe"
 	bpfProgUnregisterPernetFentry    = "unregister_pernet_fentry"
 	bpfProgUnregisterPernetFexit     = "unregister_pernet_fexit"
 	bpfProgUnregisterPernetKprobe    = "unregister_pernet_kprobe"
 	bpfProgUnregisterPernetKretprobe = "unregister_pernet_kretprobe"
+	bpfProgUnregisterSubsysFentry    = "unregister_subsys_fentry"
+	bpfProgUnregisterSubsysKprobe    = "unregister_subsys_kprobe"
 	bpfProgWiphyFreeFentry           = "wiphy_free_fentry"
 	bpfProgWiphyFreeKprobe           = "wiphy_free_kprobe"
 	bpfProgWiphyNewFentry            = "wiphy_new_fentry"
@@ -418,6 +485,8 @@ const (
 	bpfVarUnusedNstPhase             = "unused_nst_phase"
 	bpfVarUnusedNstReturn            = "unused_nst_return"
 	bpfVarUnusedNstRing              = "unused_nst_ring"
+	bpfVarUnusedNstStep              = "unused_nst_step"
+	bpfVarUnusedNstSteps             = "unused_nst_steps"
 	bpfVarUnusedNstTask              = "unused_nst_task"
 	bpfVarUnusedNstTaskOp            = "unused_nst_task_op"
 )
@@ -468,6 +537,10 @@ type bpfProgramSpecs struct {
 	CleanupNetFexit           *ebpf.ProgramSpec `ebpf:"cleanup_net_fexit"`
 	CleanupNetKprobe          *ebpf.ProgramSpec `ebpf:"cleanup_net_kprobe"`
 	CleanupNetKretprobe       *ebpf.ProgramSpec `ebpf:"cleanup_net_kretprobe"`
+	CopyNetFentry             *ebpf.ProgramSpec `ebpf:"copy_net_fentry"`
+	CopyNetFexit              *ebpf.ProgramSpec `ebpf:"copy_net_fexit"`
+	CopyNetKprobe             *ebpf.ProgramSpec `ebpf:"copy_net_kprobe"`
+	CopyNetKretprobe          *ebpf.ProgramSpec `ebpf:"copy_net_kretprobe"`
 	DeliverSkbFentry          *ebpf.ProgramSpec `ebpf:"deliver_skb_fentry"`
 	DeliverSkbKprobe          *ebpf.ProgramSpec `ebpf:"deliver_skb_kprobe"`
 	DeviceRenameFentry        *ebpf.ProgramSpec `ebpf:"device_rename_fentry"`
@@ -499,14 +572,24 @@ type bpfProgramSpecs struct {
 	NetnsPutFexit             *ebpf.ProgramSpec `ebpf:"netns_put_fexit"`
 	NetnsPutKprobe            *ebpf.ProgramSpec `ebpf:"netns_put_kprobe"`
 	NetnsPutKretprobe         *ebpf.ProgramSpec `ebpf:"netns_put_kretprobe"`
+	OpsExitFentry             *ebpf.ProgramSpec `ebpf:"ops_exit_fentry"`
+	OpsExitFexit              *ebpf.ProgramSpec `ebpf:"ops_exit_fexit"`
+	OpsExitKprobe             *ebpf.ProgramSpec `ebpf:"ops_exit_kprobe"`
+	OpsExitKretprobe          *ebpf.ProgramSpec `ebpf:"ops_exit_kretprobe"`
 	OpsInitFentry             *ebpf.ProgramSpec `ebpf:"ops_init_fentry"`
+	OpsInitFexit              *ebpf.ProgramSpec `ebpf:"ops_init_fexit"`
 	OpsInitKprobe             *ebpf.ProgramSpec `ebpf:"ops_init_kprobe"`
+	OpsInitKretprobe          *ebpf.ProgramSpec `ebpf:"ops_init_kretprobe"`
 	PutNetFentry              *ebpf.ProgramSpec `ebpf:"put_net_fentry"`
 	PutNetKprobe              *ebpf.ProgramSpec `ebpf:"put_net_kprobe"`
+	RegisterDeviceFentry      *ebpf.ProgramSpec `ebpf:"register_device_fentry"`
+	RegisterDeviceKprobe      *ebpf.ProgramSpec `ebpf:"register_device_kprobe"`
 	RegisterPernetFentry      *ebpf.ProgramSpec `ebpf:"register_pernet_fentry"`
 	RegisterPernetFexit       *ebpf.ProgramSpec `ebpf:"register_pernet_fexit"`
 	RegisterPernetKprobe      *ebpf.ProgramSpec `ebpf:"register_pernet_kprobe"`
 	RegisterPernetKretprobe   *ebpf.ProgramSpec `ebpf:"register_pernet_kretprobe"`
+	RegisterSubsysFentry      *ebpf.ProgramSpec `ebpf:"register_subsys_fentry"`
+	RegisterSubsysKprobe      *ebpf.ProgramSpec `ebpf:"register_subsys_kprobe"`
 	SetupNetFentry            *ebpf.ProgramSpec `ebpf:"setup_net_fentry"`
 	SetupNetFexit             *ebpf.ProgramSpec `ebpf:"setup_net_fexit"`
 	SetupNetKprobe            *ebpf.ProgramSpec `ebpf:"setup_net_kprobe"`
@@ -517,10 +600,14 @@ type bpfProgramSpecs struct {
 	TaskForkTracepoint        *ebpf.ProgramSpec `ebpf:"task_fork_tracepoint"`
 	TaskSwitchFentry          *ebpf.ProgramSpec `ebpf:"task_switch_fentry"`
 	TaskSwitchKprobe          *ebpf.ProgramSpec `ebpf:"task_switch_kprobe"`
+	UnregisterDeviceFentry    *ebpf.ProgramSpec `ebpf:"unregister_device_fentry"`
+	UnregisterDeviceKprobe    *ebpf.ProgramSpec `ebpf:"unregister_device_kprobe"`
 	UnregisterPernetFentry    *ebpf.ProgramSpec `ebpf:"unregister_pernet_fentry"`
 	UnregisterPernetFexit     *ebpf.ProgramSpec `ebpf:"unregister_pernet_fexit"`
 	UnregisterPernetKprobe    *ebpf.ProgramSpec `ebpf:"unregister_pernet_kprobe"`
 	UnregisterPernetKretprobe *ebpf.ProgramSpec `ebpf:"unregister_pernet_kretprobe"`
+	UnregisterSubsysFentry    *ebpf.ProgramSpec `ebpf:"unregister_subsys_fentry"`
+	UnregisterSubsysKprobe    *ebpf.ProgramSpec `ebpf:"unregister_subsys_kprobe"`
 	WiphyFreeFentry           *ebpf.ProgramSpec `ebpf:"wiphy_free_fentry"`
 	WiphyFreeKprobe           *ebpf.ProgramSpec `ebpf:"wiphy_free_kprobe"`
 	WiphyNewFentry            *ebpf.ProgramSpec `ebpf:"wiphy_new_fentry"`
@@ -561,6 +648,7 @@ type bpfMapSpecs struct {
 	Packets      *ebpf.MapSpec `ebpf:"packets"`
 	ProbeStats   *ebpf.MapSpec `ebpf:"probe_stats"`
 	Sequence     *ebpf.MapSpec `ebpf:"sequence"`
+	Steps        *ebpf.MapSpec `ebpf:"steps"`
 	Tasks        *ebpf.MapSpec `ebpf:"tasks"`
 	WiphyIndices *ebpf.MapSpec `ebpf:"wiphy_indices"`
 }
@@ -597,6 +685,8 @@ type bpfVariableSpecs struct {
 	UnusedNstPhase     *ebpf.VariableSpec `ebpf:"unused_nst_phase"`
 	UnusedNstReturn    *ebpf.VariableSpec `ebpf:"unused_nst_return"`
 	UnusedNstRing      *ebpf.VariableSpec `ebpf:"unused_nst_ring"`
+	UnusedNstStep      *ebpf.VariableSpec `ebpf:"unused_nst_step"`
+	UnusedNstSteps     *ebpf.VariableSpec `ebpf:"unused_nst_steps"`
 	UnusedNstTask      *ebpf.VariableSpec `ebpf:"unused_nst_task"`
 	UnusedNstTaskOp    *ebpf.VariableSpec `ebpf:"unused_nst_task_op"`
 }
@@ -629,6 +719,7 @@ type bpfMaps struct {
 	Packets      *ebpf.Map `ebpf:"packets"`
 	ProbeStats   *ebpf.Map `ebpf:"probe_stats"`
 	Sequence     *ebpf.Map `ebpf:"sequence"`
+	Steps        *ebpf.Map `ebpf:"steps"`
 	Tasks        *ebpf.Map `ebpf:"tasks"`
 	WiphyIndices *ebpf.Map `ebpf:"wiphy_indices"`
 }
@@ -643,6 +734,7 @@ func (m *bpfMaps) Close() error {
 		m.Packets,
 		m.ProbeStats,
 		m.Sequence,
+		m.Steps,
 		m.Tasks,
 		m.WiphyIndices,
 	)
@@ -680,6 +772,8 @@ type bpfVariables struct {
 	UnusedNstPhase     *ebpf.Variable `ebpf:"unused_nst_phase"`
 	UnusedNstReturn    *ebpf.Variable `ebpf:"unused_nst_return"`
 	UnusedNstRing      *ebpf.Variable `ebpf:"unused_nst_ring"`
+	UnusedNstStep      *ebpf.Variable `ebpf:"unused_nst_step"`
+	UnusedNstSteps     *ebpf.Variable `ebpf:"unused_nst_steps"`
 	UnusedNstTask      *ebpf.Variable `ebpf:"unused_nst_task"`
 	UnusedNstTaskOp    *ebpf.Variable `ebpf:"unused_nst_task_op"`
 }
@@ -692,6 +786,10 @@ type bpfPrograms struct {
 	CleanupNetFexit           *ebpf.Program `ebpf:"cleanup_net_fexit"`
 	CleanupNetKprobe          *ebpf.Program `ebpf:"cleanup_net_kprobe"`
 	CleanupNetKretprobe       *ebpf.Program `ebpf:"cleanup_net_kretprobe"`
+	CopyNetFentry             *ebpf.Program `ebpf:"copy_net_fentry"`
+	CopyNetFexit              *ebpf.Program `ebpf:"copy_net_fexit"`
+	CopyNetKprobe             *ebpf.Program `ebpf:"copy_net_kprobe"`
+	CopyNetKretprobe          *ebpf.Program `ebpf:"copy_net_kretprobe"`
 	DeliverSkbFentry          *ebpf.Program `ebpf:"deliver_skb_fentry"`
 	DeliverSkbKprobe          *ebpf.Program `ebpf:"deliver_skb_kprobe"`
 	DeviceRenameFentry        *ebpf.Program `ebpf:"device_rename_fentry"`
@@ -723,14 +821,24 @@ type bpfPrograms struct {
 	NetnsPutFexit             *ebpf.Program `ebpf:"netns_put_fexit"`
 	NetnsPutKprobe            *ebpf.Program `ebpf:"netns_put_kprobe"`
 	NetnsPutKretprobe         *ebpf.Program `ebpf:"netns_put_kretprobe"`
+	OpsExitFentry             *ebpf.Program `ebpf:"ops_exit_fentry"`
+	OpsExitFexit              *ebpf.Program `ebpf:"ops_exit_fexit"`
+	OpsExitKprobe             *ebpf.Program `ebpf:"ops_exit_kprobe"`
+	OpsExitKretprobe          *ebpf.Program `ebpf:"ops_exit_kretprobe"`
 	OpsInitFentry             *ebpf.Program `ebpf:"ops_init_fentry"`
+	OpsInitFexit              *ebpf.Program `ebpf:"ops_init_fexit"`
 	OpsInitKprobe             *ebpf.Program `ebpf:"ops_init_kprobe"`
+	OpsInitKretprobe          *ebpf.Program `ebpf:"ops_init_kretprobe"`
 	PutNetFentry              *ebpf.Program `ebpf:"put_net_fentry"`
 	PutNetKprobe              *ebpf.Program `ebpf:"put_net_kprobe"`
+	RegisterDeviceFentry      *ebpf.Program `ebpf:"register_device_fentry"`
+	RegisterDeviceKprobe      *ebpf.Program `ebpf:"register_device_kprobe"`
 	RegisterPernetFentry      *ebpf.Program `ebpf:"register_pernet_fentry"`
 	RegisterPernetFexit       *ebpf.Program `ebpf:"register_pernet_fexit"`
 	RegisterPernetKprobe      *ebpf.Program `ebpf:"register_pernet_kprobe"`
 	RegisterPernetKretprobe   *ebpf.Program `ebpf:"register_pernet_kretprobe"`
+	RegisterSubsysFentry      *ebpf.Program `ebpf:"register_subsys_fentry"`
+	RegisterSubsysKprobe      *ebpf.Program `ebpf:"register_subsys_kprobe"`
 	SetupNetFentry            *ebpf.Program `ebpf:"setup_net_fentry"`
 	SetupNetFexit             *ebpf.Program `ebpf:"setup_net_fexit"`
 	SetupNetKprobe            *ebpf.Program `ebpf:"setup_net_kprobe"`
@@ -741,10 +849,14 @@ type bpfPrograms struct {
 	TaskForkTracepoint        *ebpf.Program `ebpf:"task_fork_tracepoint"`
 	TaskSwitchFentry          *ebpf.Program `ebpf:"task_switch_fentry"`
 	TaskSwitchKprobe          *ebpf.Program `ebpf:"task_switch_kprobe"`
+	UnregisterDeviceFentry    *ebpf.Program `ebpf:"unregister_device_fentry"`
+	UnregisterDeviceKprobe    *ebpf.Program `ebpf:"unregister_device_kprobe"`
 	UnregisterPernetFentry    *ebpf.Program `ebpf:"unregister_pernet_fentry"`
 	UnregisterPernetFexit     *ebpf.Program `ebpf:"unregister_pernet_fexit"`
 	UnregisterPernetKprobe    *ebpf.Program `ebpf:"unregister_pernet_kprobe"`
 	UnregisterPernetKretprobe *ebpf.Program `ebpf:"unregister_pernet_kretprobe"`
+	UnregisterSubsysFentry    *ebpf.Program `ebpf:"unregister_subsys_fentry"`
+	UnregisterSubsysKprobe    *ebpf.Program `ebpf:"unregister_subsys_kprobe"`
 	WiphyFreeFentry           *ebpf.Program `ebpf:"wiphy_free_fentry"`
 	WiphyFreeKprobe           *ebpf.Program `ebpf:"wiphy_free_kprobe"`
 	WiphyNewFentry            *ebpf.Program `ebpf:"wiphy_new_fentry"`
@@ -779,6 +891,10 @@ func (p *bpfPrograms) Close() error {
 		p.CleanupNetFexit,
 		p.CleanupNetKprobe,
 		p.CleanupNetKretprobe,
+		p.CopyNetFentry,
+		p.CopyNetFexit,
+		p.CopyNetKprobe,
+		p.CopyNetKretprobe,
 		p.DeliverSkbFentry,
 		p.DeliverSkbKprobe,
 		p.DeviceRenameFentry,
@@ -810,14 +926,24 @@ func (p *bpfPrograms) Close() error {
 		p.NetnsPutFexit,
 		p.NetnsPutKprobe,
 		p.NetnsPutKretprobe,
+		p.OpsExitFentry,
+		p.OpsExitFexit,
+		p.OpsExitKprobe,
+		p.OpsExitKretprobe,
 		p.OpsInitFentry,
+		p.OpsInitFexit,
 		p.OpsInitKprobe,
+		p.OpsInitKretprobe,
 		p.PutNetFentry,
 		p.PutNetKprobe,
+		p.RegisterDeviceFentry,
+		p.RegisterDeviceKprobe,
 		p.RegisterPernetFentry,
 		p.RegisterPernetFexit,
 		p.RegisterPernetKprobe,
 		p.RegisterPernetKretprobe,
+		p.RegisterSubsysFentry,
+		p.RegisterSubsysKprobe,
 		p.SetupNetFentry,
 		p.SetupNetFexit,
 		p.SetupNetKprobe,
@@ -828,10 +954,14 @@ func (p *bpfPrograms) Close() error {
 		p.TaskForkTracepoint,
 		p.TaskSwitchFentry,
 		p.TaskSwitchKprobe,
+		p.UnregisterDeviceFentry,
+		p.UnregisterDeviceKprobe,
 		p.UnregisterPernetFentry,
 		p.UnregisterPernetFexit,
 		p.UnregisterPernetKprobe,
 		p.UnregisterPernetKretprobe,
+		p.UnregisterSubsysFentry,
+		p.UnregisterSubsysKprobe,
 		p.WiphyFreeFentry,
 		p.WiphyFreeKprobe,
 		p.WiphyNewFentry,

@@ -13,6 +13,7 @@ import (
 type decoder struct {
 	event  event.Event
 	entry  event.Task
+	step   event.Step
 	packet event.Packet
 	names  interner
 	// undecoded counts records that are none of ours.
@@ -87,6 +88,51 @@ func (d *decoder) task(record []byte) (*event.Task, bool) {
 		Cgroup: r.Cgroup,
 	}
 	return &d.entry, true
+}
+
+// isSteps reports whether a record of the lifecycle ring is of steps.
+func isSteps(record []byte) bool {
+	if len(record) < int(unsafe.Sizeof(bpfNstSteps{})) {
+		return false
+	}
+	switch (*bpfNstSteps)(unsafe.Pointer(unsafe.SliceData(record))).Kind {
+	case uint16(bpfNstKindNST_OPS_INIT), uint16(bpfNstKindNST_OPS_EXIT):
+		return true
+	}
+	return false
+}
+
+// stepsRecord decodes a record for which isSteps is true: handle gets its steps
+// one by one, each valid during the call only.
+func (d *decoder) stepsRecord(record []byte, handle func(*event.Step)) (cpu uint32, seq, time uint64, ok bool) {
+	r := (*bpfNstSteps)(unsafe.Pointer(unsafe.SliceData(record)))
+	rest := record[unsafe.Sizeof(*r):]
+	if r.Cpu >= maxCPUs || uint64(r.Count)*uint64(unsafe.Sizeof(bpfNstStep{})) > uint64(len(rest)) {
+		d.undecoded++
+		return 0, 0, 0, false
+	}
+	s := &d.step
+	*s = event.Step{
+		Time: r.Time, Kind: event.KindSetupNet, TID: r.Tid,
+		Net: event.NetRef{Ptr: r.Net.Ptr, Cookie: r.Net.Cookie, Inum: r.Net.Inum},
+	}
+	if r.Kind == uint16(bpfNstKindNST_OPS_EXIT) {
+		s.Kind = event.KindCleanupNet
+	}
+	steps := unsafe.Slice((*bpfNstStep)(unsafe.Pointer(unsafe.SliceData(rest))), r.Count)
+	for i := range steps {
+		x := &steps[i]
+		s.Ops, s.Fn, s.Began, s.Duration, s.Ret = x.Ops, x.Fn, x.Began, x.Duration, x.Ret
+		if i == len(steps)-1 {
+			s.Skipped = r.Skipped
+		}
+		handle(s)
+	}
+	if len(steps) == 0 {
+		s.Skipped = r.Skipped
+		handle(s)
+	}
+	return r.Cpu, r.Seq, r.Time, true
 }
 
 // packetRecord decodes a record of the packet ring. The packet is valid until the

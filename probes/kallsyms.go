@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strconv"
 )
 
@@ -82,7 +81,11 @@ func symbolsAt(f *os.File, addrs ...uint64) (map[uint64]symbol, error) {
 
 // at wants the symbols at addrs; at 0 are those that are hidden.
 func at(addrs []uint64) func(uint64, []byte) bool {
-	return func(addr uint64, _ []byte) bool { return addr != 0 && slices.Contains(addrs, addr) }
+	wanted := make(map[uint64]bool, len(addrs))
+	for _, addr := range addrs {
+		wanted[addr] = addr != 0
+	}
+	return func(addr uint64, _ []byte) bool { return wanted[addr] }
 }
 
 // byAddress keeps the first of several names for one address.

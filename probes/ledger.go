@@ -19,11 +19,11 @@ func (s *Set) Ledger() (event.Ledger, error) {
 	l := event.Ledger{
 		Time: now, Undecoded: s.decoder.undecoded,
 	}
-	for _, st := range s.streams() {
+	for _, st := range s.numbered() {
 		if st == &s.packets && s.options.Delivery != DeliveryPackets {
 			continue
 		}
-		l.Rings = append(l.Rings, event.RingLedger{Name: st.name, Size: st.size, Received: st.received, Lost: st.seq.lost})
+		l.Rings = append(l.Rings, event.RingLedger{Name: st.seq.ring, Size: st.size, Received: st.received, Lost: st.seq.lost})
 	}
 	drops := s.loader.maps["drops"]
 	if l.CallsDropped, err = sumPerCPU(drops, uint32(bpfNstDropNST_DROP_CALLS)); err != nil {

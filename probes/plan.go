@@ -256,6 +256,9 @@ func absence(p *probe) string {
 	if p.module != "" {
 		return fmt.Sprintf("no function %s: the module %s isn't loaded (--load-modules loads it first) or doesn't have it", list, p.module)
 	}
+	if p.without != "" {
+		return p.without
+	}
 	return fmt.Sprintf("this kernel has no function %s", list)
 }
 

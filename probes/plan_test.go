@@ -111,6 +111,7 @@ func example() *description {
 		Functions: []function{
 			{Name: "setup_net", Traceable: &yes, Args: []string{"struct net *", "struct user_namespace *"}},
 			{Name: "ops_init", Traceable: &yes, Args: []string{"struct pernet_operations *", "struct net *"}},
+			{Name: "cleanup_net", Traceable: &yes, Args: []string{"struct work_struct *"}},
 			{Name: "net_drop_ns", Traceable: &yes, Args: []string{"void *"}},
 			{Name: "dev_change_net_namespace", Traceable: &yes, Args: []string{"struct net_device *", "struct net *", "char *"}},
 			{Name: "wiphy_register", Module: "cfg80211", Traceable: &yes, Args: []string{"struct wiphy *"}},
@@ -138,8 +139,8 @@ func TestChoose(t *testing.T) {
 	}{
 		{name: "all is well", probe: "setup_net", function: "setup_net", hooks: both},
 		{
-			name: "no such function", probe: "cleanup_net",
-			reason: "this kernel has no function cleanup_net",
+			name: "no such function", probe: "put_net",
+			reason: "this kernel has no function __put_net",
 		},
 		{
 			name: "no such module", probe: "ieee80211_if_add",
@@ -192,13 +193,13 @@ func TestChoose(t *testing.T) {
 			reason: "no fentry: setup_net can't be traced (it isn't in available_filter_functions)",
 		},
 		{
-			name: "not traceable, and kprobes may not mind for what it was made of", probe: "ops_init",
+			name: "not traceable, and kprobes may not mind for what it was made of", probe: "cleanup_net",
 			change: func(d *description) {
 				d.Features.KprobesNeedFtrace = true
-				d.edit("ops_init", func(f *function) { f.Name, f.Traceable = "ops_init.constprop.0", &no })
+				d.edit("cleanup_net", func(f *function) { f.Name, f.Traceable = "cleanup_net.constprop.0", &no })
 			},
-			function: "ops_init.constprop.0", hooks: []string{hookKprobe},
-			reason: "no fentry: there is no type information for ops_init.constprop.0",
+			function: "cleanup_net.constprop.0", hooks: []string{hookKprobe},
+			reason: "no fentry: there is no type information for cleanup_net.constprop.0",
 		},
 		{
 			name: "not traceable, but the next is", probe: "dev_change_net_namespace",
@@ -280,10 +281,10 @@ func TestChoose(t *testing.T) {
 			reason: "the compiler made setup_net.isra.0 of setup_net: its arguments are anywhere",
 		},
 		{
-			name: "changed by the compiler, its arguments not read", probe: "ops_init",
-			change:   func(d *description) { d.edit("ops_init", func(f *function) { f.Name = "ops_init.constprop.0" }) },
-			function: "ops_init.constprop.0", hooks: []string{hookKprobe},
-			reason: "no fentry: there is no type information for ops_init.constprop.0",
+			name: "changed by the compiler, its arguments not read", probe: "cleanup_net",
+			change:   func(d *description) { d.edit("cleanup_net", func(f *function) { f.Name = "cleanup_net.constprop.0" }) },
+			function: "cleanup_net.constprop.0", hooks: []string{hookKprobe},
+			reason: "no fentry: there is no type information for cleanup_net.constprop.0",
 		},
 		{
 			name: "only a part", probe: "ops_init",

@@ -28,6 +28,9 @@ type Options struct {
 	KretprobeInstances uint32
 }
 
+// ringSteps is what the sequence of records of steps is called.
+const ringSteps = "steps"
+
 const (
 	defaultLifecycleRing = 4 << 20
 	defaultTaskRing      = 4 << 20
@@ -64,6 +67,8 @@ type Set struct {
 	waiter   *waiter
 
 	lifecycle, tasks, packets stream
+	// Records of steps are in the lifecycle ring, but numbered by themselves.
+	steps stream
 }
 
 // stream is a ring and what came of it.
@@ -75,8 +80,13 @@ type stream struct {
 	received uint64
 }
 
-// streams are all there are.
+// streams are all that have a ring of their own.
 func (s *Set) streams() []*stream { return []*stream{&s.lifecycle, &s.tasks, &s.packets} }
+
+// numbered are all there are, each with sequence numbers of its own.
+func (s *Set) numbered() []*stream {
+	return []*stream{&s.lifecycle, &s.steps, &s.tasks, &s.packets}
+}
 
 // Attach fits the programs to the running kernel and attaches them, silent
 // until Begin. A probe that can't be had is no error; the ledger says so. No probe at all is one.
@@ -163,6 +173,7 @@ func (s *Set) open(o Options) (err error) {
 		st.seq.ring = name
 		rings = append(rings, st.ring)
 	}
+	s.steps = stream{ring: s.lifecycle.ring, key: bpfNstRingNST_STEPS, seq: sequence{ring: ringSteps}}
 	if s.waiter, err = newWaiter(rings...); err != nil {
 		return err
 	}
@@ -201,7 +212,7 @@ func (s *Set) Read(sink Sink) error {
 
 func (s *Set) read(sink Sink, final bool) error {
 	s.drain(sink)
-	for _, st := range s.streams() {
+	for _, st := range s.numbered() {
 		st.seq.settle(final, sink.HandleLoss)
 	}
 	now, err := bootTime()
@@ -219,7 +230,18 @@ func (s *Set) read(sink Sink, final bool) error {
 // drain empties the rings. A record that can't be decoded isn't received: its
 // sequence number stays missing, so it is among the lost.
 func (s *Set) drain(sink Sink) {
+	step := func(x *event.Step) {
+		s.symbols.mentionStep(x)
+		sink.HandleStep(x)
+	}
 	s.lifecycle.drain(func(record []byte) {
+		if isSteps(record) {
+			if cpu, seq, time, ok := s.decoder.stepsRecord(record, step); ok {
+				s.steps.received++
+				s.steps.seq.saw(cpu, seq, time)
+			}
+			return
+		}
 		e, ok := s.decoder.lifecycle(record)
 		if !ok {
 			return
@@ -302,10 +324,10 @@ func (s *Set) tails(sink Sink) error {
 	if err != nil {
 		return err
 	}
-	for _, st := range s.streams() {
+	for _, st := range s.numbered() {
 		var sent []uint64
 		if err := s.loader.maps["sequence"].Lookup(uint32(st.key), &sent); err != nil {
-			return fmt.Errorf("read the %s ring's sequence numbers: %w", st.name, err)
+			return fmt.Errorf("read the %s ring's sequence numbers: %w", st.seq.ring, err)
 		}
 		for cpu, n := range sent {
 			st.seq.tail(cpu, n, now, sink.HandleLoss)

@@ -11,12 +11,13 @@ import (
 // heard is a sink that counts and keeps the losses.
 type heard struct {
 	events, tasks, packets []uint64 // their numbers
+	steps                  int
 	losses                 told
 }
 
 func (h *heard) HandleEvent(e *event.Event)     { h.events = append(h.events, e.Seq) }
 func (h *heard) HandlePacket(p *event.Packet)   { h.packets = append(h.packets, p.Seq) }
-func (h *heard) HandleStep(*event.Step)         {}
+func (h *heard) HandleStep(*event.Step)         { h.steps++ }
 func (h *heard) HandleTask(t *event.Task)       { h.tasks = append(h.tasks, t.Seq) }
 func (h *heard) HandleCount(*event.Count)       {}
 func (h *heard) HandleLoss(l *event.Loss)       { h.losses.add(l) }
@@ -33,6 +34,7 @@ func newFakeSet() (s *Set, rings fakeRings) {
 		st := s.streams()[i]
 		st.ring, st.seq.ring = &r.ring, []string{"lifecycle", "tasks", "packets"}[i]
 	}
+	s.steps.ring, s.steps.seq.ring = s.lifecycle.ring, ringSteps
 	return s, rings
 }
 

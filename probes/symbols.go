@@ -3,7 +3,9 @@
 package probes
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"os"
 
 	"github.com/nstrace/nstrace/event"
@@ -14,8 +16,10 @@ import (
 type symbols struct {
 	// file is /proc/kallsyms, opened while this process might see addresses in it:
 	// it goes on showing them to a process that has given CAP_SYSLOG up.
-	file    *os.File
-	asked   map[uint64]bool
+	file *os.File
+	// asked has the addresses that were asked for, each with the module of its
+	// symbol, "" for the kernel's own or as long as that isn't known.
+	asked   map[uint64]string
 	pending []uint64
 }
 
@@ -38,22 +42,41 @@ const symbolsBound = 1 << 16
 
 // mention takes the addresses of an event.
 func (s *symbols) mention(e *event.Event) {
-	if e.Kind != event.KindRegisterPernet && e.Kind != event.KindUnregisterPernet {
+	switch e.Kind {
+	case event.KindRegisterPernet, event.KindUnregisterPernet, event.KindPernetRequest:
+	default:
 		return
 	}
+	s.ask(e.Ops)
+	s.ask(e.Fn)
+	if e.Kind == event.KindUnregisterPernet && e.Phase == event.PhaseExit {
+		s.leaves(e.Ops, e.Fn)
+	}
+}
+
+// mentionStep takes the addresses of a step.
+func (s *symbols) mentionStep(x *event.Step) {
+	s.ask(x.Ops)
+	s.ask(x.Fn)
+}
+
+func (s *symbols) ask(addr uint64) {
 	if s.asked == nil || len(s.asked) > symbolsBound {
-		s.asked = map[uint64]bool{}
+		s.asked = map[uint64]string{}
 	}
-	for _, addr := range []uint64{e.Ops, e.Fn} {
-		if addr != 0 && !s.asked[addr] {
-			s.asked[addr] = true
-			s.pending = append(s.pending, addr)
-		}
-		if e.Kind == event.KindUnregisterPernet && e.Phase == event.PhaseExit {
-			// Its module can go now, and another come to its place.
-			delete(s.asked, addr)
-		}
+	if _, asked := s.asked[addr]; addr != 0 && !asked {
+		s.asked[addr] = ""
+		s.pending = append(s.pending, addr)
 	}
+}
+
+// leaves forgets the addresses of pernet operations that are unregistered: their
+// module can go now, with all that it has, and another come to its place.
+func (s *symbols) leaves(ops, fn uint64) {
+	module := cmp.Or(s.asked[ops], s.asked[fn])
+	maps.DeleteFunc(s.asked, func(addr uint64, of string) bool {
+		return addr == ops || addr == fn || module != "" && of == module
+	})
 }
 
 // resolve reports the names of what was mentioned since the last time. Those
@@ -69,8 +92,13 @@ func (s *symbols) resolve(now uint64, report func(*event.Symbol)) {
 	asked := s.pending
 	s.pending = s.pending[:0]
 	for _, addr := range asked {
-		if sym, ok := found[addr]; ok {
-			report(&event.Symbol{Time: now, Addr: addr, Name: sym.name, Module: sym.module})
+		sym, ok := found[addr]
+		if !ok {
+			continue
 		}
+		if _, still := s.asked[addr]; still {
+			s.asked[addr] = sym.module
+		}
+		report(&event.Symbol{Time: now, Addr: addr, Name: sym.name, Module: sym.module})
 	}
 }

@@ -45,6 +45,18 @@ func TestSymbolsMention(t *testing.T) {
 	}
 }
 
+// When a module's operations leave, all that is known of it may be another's.
+func TestSymbolsLeave(t *testing.T) {
+	s := symbols{asked: map[uint64]string{1: "mod", 2: "mod", 3: "mod", 4: "other", 5: ""}}
+	s.mention(pernet(event.KindUnregisterPernet, event.PhaseExit, 1, 2))
+	s.mentionStep(&event.Step{Ops: 4, Fn: 5})
+	s.mentionStep(&event.Step{Ops: 3, Fn: 2})
+	s.mention(pernet(event.KindPernetRequest, event.PhaseInstant, 1, 0))
+	if want := []uint64{3, 2, 1}; !slices.Equal(s.pending, want) {
+		t.Errorf("asks for %x, want %x", s.pending, want)
+	}
+}
+
 func TestSymbolsBound(t *testing.T) {
 	var s symbols
 	for addr := uint64(1); addr < 4*symbolsBound; addr++ {

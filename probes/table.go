@@ -30,8 +30,9 @@ type probe struct {
 	// delivery marks the probes that count packets, foreign those that tell
 	// only of what is in another namespace than the initial one.
 	delivery, foreign bool
-	// loses says what a report lacks without it.
-	loses string
+	// loses says what a report lacks without it, without why a kernel may have no
+	// such function, "" if there is no more to say than that.
+	loses, without string
 }
 
 // candidate is a function that can serve a probe if it is what it should be.
@@ -78,9 +79,37 @@ var table = []probe{
 		loses: "when a file or a mount drops the last reference to a namespace",
 	},
 	{
+		name: "copy_net_ns", id: bpfNstKindNST_COPY_NET, programs: "copy_net",
+		functions: []candidate{
+			{name: "copy_net_ns", args: "long unsigned int, struct user_namespace *, struct net *"},
+			{name: "copy_net_ns", args: "u64, struct user_namespace *, struct net *"}, // from 6.18 on
+		}, returns: true,
+		loses: "who asked for a namespace, how long that had to wait, and which were refused",
+	},
+	{
 		name: "setup_net", id: bpfNstKindNST_SETUP_NET, programs: "setup_net",
 		functions: []candidate{{name: "setup_net", args: "struct net *, ..."}}, returns: true, sleeps: true, argsVariable: "setup_net_args",
 		loses: "the births of namespaces",
+	},
+	{
+		name: "register_pernet_subsys", id: bpfNstKindNST_PERNET_REQUEST, programs: "register_subsys",
+		functions: []candidate{{name: "register_pernet_subsys", args: "struct pernet_operations *"}},
+		loses:     "how long subsystems wait to register for namespaces",
+	},
+	{
+		name: "register_pernet_device", id: bpfNstKindNST_REGISTER_DEVICE, programs: "register_device",
+		functions: []candidate{{name: "register_pernet_device", args: "struct pernet_operations *"}},
+		loses:     "how long drivers wait to register for namespaces",
+	},
+	{
+		name: "unregister_pernet_subsys", id: bpfNstKindNST_UNREGISTER_SUBSYS, programs: "unregister_subsys",
+		functions: []candidate{{name: "unregister_pernet_subsys", args: "struct pernet_operations *"}},
+		loses:     "how long subsystems wait to leave",
+	},
+	{
+		name: "unregister_pernet_device", id: bpfNstKindNST_UNREGISTER_DEVICE, programs: "unregister_device",
+		functions: []candidate{{name: "unregister_pernet_device", args: "struct pernet_operations *"}},
+		loses:     "how long drivers wait to leave",
 	},
 	{
 		name: "register_pernet_operations", id: bpfNstKindNST_REGISTER_PERNET, programs: "register_pernet",
@@ -94,8 +123,16 @@ var table = []probe{
 	},
 	{
 		name: "ops_init", id: bpfNstKindNST_OPS_INIT, programs: "ops_init",
-		functions: []candidate{{name: "ops_init", args: "..."}},
-		loses:     "in how many namespaces a subsystem was initialised",
+		functions: []candidate{{name: "ops_init", args: "struct pernet_operations *, struct net *"}}, returns: true,
+		loses: "how long each subsystem took to set a namespace up, and in how many it was initialised when it registered",
+	},
+	{
+		// ops_undo_list, which took its place in 6.16 and stable releases before
+		// that, goes through all subsystems in one call.
+		name: "ops_exit_list", id: bpfNstKindNST_OPS_EXIT, programs: "ops_exit",
+		functions: []candidate{{name: "ops_exit_list", args: "struct pernet_operations *, struct list_head *"}}, returns: true,
+		without: "this kernel tears namespaces down by one function for all subsystems",
+		loses:   "how long each subsystem took to tear namespaces down",
 	},
 	{
 		name: "cfg80211_switch_netns", id: bpfNstKindNST_WIPHY_SWITCH, programs: "wiphy_switch",

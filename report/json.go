@@ -59,6 +59,7 @@ type (
 		Clean      bool        `json:"clean"`
 		Unknown    []string    `json:"missed_unknown"`
 		Probes     []jsonProbe `json:"probes"`
+		Rings      []jsonRing  `json:"rings"`
 		Losses     []jsonLoss  `json:"losses"`
 		Damage     []jsonHole  `json:"damage"`
 	}
@@ -80,6 +81,13 @@ type (
 		CallsDropped  uint64  `json:"calls_dropped"`
 		Open          uint64  `json:"open"`
 		Strays        uint64  `json:"strays"`
+	}
+	// jsonRing is what came through a ring, and what didn't.
+	jsonRing struct {
+		Name     string `json:"name"`
+		Size     uint64 `json:"size"`
+		Received uint64 `json:"received"`
+		Lost     uint64 `json:"lost"`
 	}
 	jsonLoss struct {
 		Ring   string `json:"ring"`
@@ -354,7 +362,7 @@ func (j converter) recording() jsonRecording {
 		DurationNS: span(m.Began, m.Ended), Command: append([]string{}, m.Recording.Command...),
 		Complete: m.End != nil, Delivery: orNull(m.Recording.Delivery), Tool: orNull(m.Recording.Tool),
 		Events: m.Events, Clean: m.Clean(), Unknown: append([]string{}, m.Unknown...),
-		Probes: []jsonProbe{}, Losses: []jsonLoss{}, Damage: []jsonHole{},
+		Probes: []jsonProbe{}, Rings: []jsonRing{}, Losses: []jsonLoss{}, Damage: []jsonHole{},
 	}
 	if t := started(m); !t.IsZero() {
 		r.Started = orNull(t.Format(time.RFC3339Nano))
@@ -374,6 +382,11 @@ func (j converter) recording() jsonRecording {
 				Hits: p.Hits, Lost: p.Lost, Missed: p.Missed,
 				Returns: p.Returns, ReturnsMissed: p.ReturnsMissed, CallsDropped: p.CallsDropped, Open: p.Open, Strays: p.Strays,
 			})
+		}
+	}
+	if m.Ledger != nil {
+		for _, x := range m.Ledger.Rings {
+			r.Rings = append(r.Rings, jsonRing(x))
 		}
 	}
 	for _, l := range m.Losses {
