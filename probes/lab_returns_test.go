@@ -3,8 +3,11 @@
 package probes
 
 import (
+	"errors"
+	"math/rand/v2"
 	"os/exec"
 	"testing"
+	"time"
 
 	"github.com/nstrace/nstrace/event"
 )
@@ -40,7 +43,7 @@ func TestLabReturns(t *testing.T) {
 		if mode == ModeFentry && !k.Features.Fentry {
 			continue
 		}
-		s, err := attach(k, Options{Mode: mode, Delivery: DeliveryOff, LifecycleRing: 1 << 22, PacketRing: minRing})
+		s, err := attach(k, Options{Mode: mode, Delivery: DeliveryOff, LifecycleRing: 1 << 22, TaskRing: minRing, PacketRing: minRing})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,3 +80,105 @@ func TestLabReturns(t *testing.T) {
 		}
 	}
 }
+
+// witness keeps the returns of setup_net, where a story forgets their times.
+type witness struct {
+	story
+	returns []event.Event
+}
+
+func (w *witness) HandleEvent(e *event.Event) {
+	if e.Kind == event.KindSetupNet && e.Phase == event.PhaseExit {
+		w.returns = append(w.returns, *e)
+	}
+}
+
+// TestLabPairing has calls whose return is missed, for want of an instance, and
+// then in the same thread, at the same place on its stack, calls whose entry is
+// missed: the recording is switched off and on meanwhile. No return may be
+// taken for that of an earlier call. fexit, which needs no pairing, is the
+// witness of which call it is.
+func TestLabPairing(t *testing.T) {
+	k := inLab(t)
+	if !k.Features.Fentry {
+		t.Skip("without fentry there is no witness")
+	}
+	var sets []*Set
+	for _, o := range []Options{{Mode: ModeFentry}, {Mode: ModeKprobe, KretprobeInstances: 1}} {
+		o.Delivery, o.LifecycleRing, o.PacketRing, o.TaskRing = DeliveryOff, 1<<22, minRing, minRing
+		s, err := attach(k, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		if err := s.Begin(); err != nil {
+			t.Fatal(err)
+		}
+		sets = append(sets, s)
+	}
+	fexit, kretprobe := sets[0], sets[1]
+	work := exec.Command("sh", "-c", "for i in 1 2 3 4 5 6; do perl -e 'for (1..10) { syscall(272, 0x40000000) and die }' & done; wait")
+	if err := work.Start(); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() { done <- work.Wait() }()
+	for on := uint32(0); ; on = 1 - on {
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatal(err)
+			}
+		case <-time.After(time.Duration(20+rand.IntN(200)) * time.Millisecond):
+			if err := kretprobe.loader.recording.Set(on); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		break
+	}
+	var truth, told witness
+	if err := errors.Join(fexit.Stop(&truth), kretprobe.Stop(&told)); err != nil {
+		t.Fatal(err)
+	}
+	ledger, err := kretprobe.Ledger()
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkPairs(t, truth.returns, told.returns)
+	for _, p := range ledger.Probes {
+		if p.Name != "setup_net" {
+			continue
+		}
+		t.Logf("of %d calls: %d hits, %d returns, %d missed, %d without entry", len(truth.returns), p.Hits, *p.Returns, *p.ReturnsMissed, p.Strays)
+		if p.Strays == 0 || *p.ReturnsMissed == 0 || *p.Returns == 0 || *p.Returns+*p.ReturnsMissed != p.Hits {
+			t.Error("something of it never happened, or isn't accounted for")
+		}
+	}
+}
+
+// checkPairs: each return that was told of with its entry began after its
+// thread's call before had returned.
+func checkPairs(t *testing.T, truth, told []event.Event) {
+	t.Helper()
+	returns := map[uint32][]uint64{}
+	for _, e := range truth {
+		returns[e.TID] = append(returns[e.TID], e.Time)
+	}
+	for _, e := range told {
+		if e.Flags&event.FlagNoEntry != 0 {
+			continue
+		}
+		// Both programs run at the same return, one a little after the other.
+		times := returns[e.TID]
+		i := 0
+		for i+1 < len(times) && distance(times[i+1], e.Time) < distance(times[i], e.Time) {
+			i++
+		}
+		if len(times) == 0 || i > 0 && e.Start < times[i-1] || e.Start > e.Time {
+			t.Errorf("a return at %d is said to be that of a call at %d; the thread's calls returned at %d", e.Time, e.Start, times)
+		}
+	}
+}
+
+func distance(a, b uint64) uint64 { return max(a, b) - min(a, b) }
