@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/nstrace/nstrace/lab"
 )
 
 var keep = flag.String("keep", "", "copy the recordings and the kernels' descriptions to `DIR`, for testdata")
@@ -142,21 +144,22 @@ func TestMove(t *testing.T) {
 			build(t, nstrace, "build", "../cmd/nstrace")
 			copyFile(t, "../lab/scenario/scenario.sh", filepath.Join(dir, "scenario.sh"))
 			kernel := kernelOf(t, c.suite, runtime.GOARCH)
-			// The modules that were loaded for the recording are there to be checked.
-			status, out := bootKernel(t, kernel, dir, nil, "sh", "-c", `
-				./nstrace record --load-modules "$@" -o move.nst -- sh scenario.sh kernel &&
-				./nstrace check --format json "$@" >check.json`,
-				"sh", "--attach", c.attach, "--delivery", c.delivery)
-			if status != 0 {
-				checkScenario(t, c.suite, dir)
-				t.Fatalf("exit status %d\n%s", status, out)
-			}
+			out := recordMove(t, kernel, c.suite, dir, "--attach", c.attach, "--delivery", c.delivery)
 			file := filepath.Join(dir, "move.nst")
+			r := readReport(t, nstrace, file)
+			if n := r.missed(); n > 0 && c.attach == "kprobe" {
+				// BPF is off on a CPU while a task there is in bpf(2) for a map
+				// (bpf_disable_instrumentation in include/linux/bpf.h): if the
+				// recorder is preempted just then, kprobes of other tasks are let
+				// pass, and counted. That needs a busy machine, and bad luck.
+				note(t, "the kernel let %d calls pass, as the ledger says: recorded again", n)
+				out = recordMove(t, kernel, c.suite, dir, "--attach", c.attach, "--delivery", c.delivery)
+				r = readReport(t, nstrace, file)
+			}
 			if *keep != "" && c.keep != "" {
 				copyFile(t, file, filepath.Join(*keep, c.keep))
 			}
 			announced := readCheck(t, filepath.Join(dir, "check.json"))
-			r := readReport(t, nstrace, file)
 			checkProbes(t, r, "check", announced)
 			if plan, ok := readPlan(t, kernel.Release, c.attach); ok {
 				checkProbes(t, r, "docs/hooks.md", plan)
@@ -168,6 +171,31 @@ func TestMove(t *testing.T) {
 			}
 		})
 	}
+}
+
+// recordMove leaves a recording of the scenario in dir, what the kernel knew in
+// kernel, and what check says of it in check.json. It returns what was printed.
+func recordMove(t *testing.T, kernel lab.Kernel, suite, dir string, flags ...string) string {
+	t.Helper()
+	// The modules that were loaded for the recording are there to be checked.
+	const script = `rm -rf kernel && ./nstrace record --load-modules "$@" -o move.nst -- sh scenario.sh kernel &&
+		./nstrace check --format json "$@" >check.json`
+	status, out := bootKernel(t, kernel, dir, nil, append([]string{"sh", "-c", script, "sh"}, flags...)...)
+	if status != 0 {
+		checkScenario(t, suite, dir)
+		t.Fatalf("exit status %d\n%s", status, out)
+	}
+	return out
+}
+
+// missed is how many calls and returns the kernel let pass, as far as it tells.
+func (r *report) missed() (n uint64) {
+	for _, p := range r.Recording.Probes {
+		if p.Missed != nil {
+			n += *p.Missed
+		}
+	}
+	return n
 }
 
 // checkRecording wants a whole recording that tells the story, and the counts
