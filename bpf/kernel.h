@@ -231,7 +231,15 @@ struct wiphy {
 	char priv[0];
 };
 
+/* include/net/sock.h */
+struct sock_common {
+	possible_net_t skc_net;
+};
+struct sock {
+	struct sock_common __sk_common;
+};
 struct sk_buff {
+	struct sock *sk;
 	struct net_device *dev;
 	unsigned int len;
 	unsigned char *data;

@@ -6,6 +6,8 @@
 #include "netdev.bpf.c"
 #include "delivery.bpf.c"
 #include "task.bpf.c"
+#include "nsid.bpf.c"
+#include "sysctl.bpf.c"
 
 /* Named here so that BTF, and so Go, has them. */
 const struct nst_event *unused_nst_event __attribute__((unused));

@@ -74,13 +74,7 @@ struct file {
 	void *private_data;
 };
 
-/* include/net/sock.h */
-struct sock_common {
-	possible_net_t skc_net;
-};
-struct sock {
-	struct sock_common __sk_common;
-};
+/* include/linux/net.h */
 struct socket {
 	struct sock *sk;
 };

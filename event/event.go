@@ -100,9 +100,11 @@ const (
 	// that process's number in the initial pid namespace (0 if unknown) and
 	// NewName its comm.
 	KindNetByPID
-	// KindNsid is a namespace number: from now on Net knows Net2 by Nsid. An
-	// unknown Net2 with an errno in Ret is a refused request; Arg is 1 for one
-	// that was asked for (RTM_NEWNSID), 0 for one the kernel gave by itself.
+	// KindNsid is a namespace number: from now on Net knows Net2 by Nsid. Arg says
+	// how: 0 (NsidGiven), the kernel gave it by itself, an instant;
+	// 1 (NsidRequested), it was asked for (RTM_NEWNSID), exit, and Ret is the
+	// errno, with an Nsid of -1 if it was refused; 2 (NsidRemoved), Net knows
+	// nobody by it any more, since who it stood for is dying, an instant.
 	KindNsid
 	// KindSysctl is a write to a file below /proc/sys/net, an instant taken
 	// before it is carried out. Path is the file ("net/ipv4/ip_forward"), Name the
@@ -157,6 +159,13 @@ var kindNames = [KindCount]string{
 	KindRTNetlink:        "rtnetlink_rcv_msg",
 	KindWdevRegister:     "cfg80211_register_wdev",
 }
+
+// The values of Arg for KindNsid.
+const (
+	NsidGiven     = 0
+	NsidRequested = 1
+	NsidRemoved   = 2
+)
 
 // String returns the name of the probe that sends events of this kind.
 func (k Kind) String() string {

@@ -91,8 +91,11 @@ func (l *loader) tryHook(a *attached, hook string) (err error) {
 }
 
 func (l *loader) attachEntry(a *attached, hook string) (io.Closer, error) {
-	if hook != hookKprobe {
+	switch hook {
+	case hookFentry, hookTracepoint:
 		return link.AttachTracing(link.TracingOptions{Program: a.entry})
+	case hookCgroup:
+		return link.AttachCgroup(link.CgroupOptions{Path: l.kernel.CgroupRoot, Attach: ebpf.AttachCGroupSysctl, Program: a.entry})
 	}
 	if a.runs != nil {
 		if e, err := l.events.attach(a.entry, a.function.Name, 0); err == nil {

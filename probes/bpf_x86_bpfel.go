@@ -194,6 +194,9 @@ const (
 	bpfNstKindNST_TASK_FORK         bpfNstKind = 49
 	bpfNstKindNST_TASK_EXEC         bpfNstKind = 50
 	bpfNstKindNST_TASK_EXIT         bpfNstKind = 51
+	bpfNstKindNST_NSID_REQUEST      bpfNstKind = 52
+	bpfNstKindNST_NSID_NOTIFY       bpfNstKind = 53
+	bpfNstKindNST_NET_BY_FD         bpfNstKind = 54
 	bpfNstKindNST_OPS_EXIT          bpfNstKind = 56
 	bpfNstKindNST_REGISTER_DEVICE   bpfNstKind = 57
 	bpfNstKindNST_UNREGISTER_SUBSYS bpfNstKind = 58
@@ -377,6 +380,10 @@ const (
 	bpfProgIfAddKretprobe            = "if_add_kretprobe"
 	bpfProgIfRemoveFentry            = "if_remove_fentry"
 	bpfProgIfRemoveKprobe            = "if_remove_kprobe"
+	bpfProgNetByFdFentry             = "net_by_fd_fentry"
+	bpfProgNetByFdFexit              = "net_by_fd_fexit"
+	bpfProgNetByFdKprobe             = "net_by_fd_kprobe"
+	bpfProgNetByFdKretprobe          = "net_by_fd_kretprobe"
 	bpfProgNetdevMoveFentry          = "netdev_move_fentry"
 	bpfProgNetdevMoveFexit           = "netdev_move_fexit"
 	bpfProgNetdevMoveKprobe          = "netdev_move_kprobe"
@@ -395,6 +402,16 @@ const (
 	bpfProgNetnsPutFexit             = "netns_put_fexit"
 	bpfProgNetnsPutKprobe            = "netns_put_kprobe"
 	bpfProgNetnsPutKretprobe         = "netns_put_kretprobe"
+	bpfProgNsidFentry                = "nsid_fentry"
+	bpfProgNsidFexit                 = "nsid_fexit"
+	bpfProgNsidKprobe                = "nsid_kprobe"
+	bpfProgNsidKretprobe             = "nsid_kretprobe"
+	bpfProgNsidNotifyFentry          = "nsid_notify_fentry"
+	bpfProgNsidNotifyKprobe          = "nsid_notify_kprobe"
+	bpfProgNsidRequestFentry         = "nsid_request_fentry"
+	bpfProgNsidRequestFexit          = "nsid_request_fexit"
+	bpfProgNsidRequestKprobe         = "nsid_request_kprobe"
+	bpfProgNsidRequestKretprobe      = "nsid_request_kretprobe"
 	bpfProgOpsExitFentry             = "ops_exit_fentry"
 	bpfProgOpsExitFexit              = "ops_exit_fexit"
 	bpfProgOpsExitKprobe             = "ops_exit_kprobe"
@@ -417,6 +434,7 @@ const (
 	bpfProgSetupNetFexit             = "setup_net_fexit"
 	bpfProgSetupNetKprobe            = "setup_net_kprobe"
 	bpfProgSetupNetKretprobe         = "setup_net_kretprobe"
+	bpfProgSysctlCgroup              = "sysctl_cgroup"
 	bpfProgTaskExecTracepoint        = "task_exec_tracepoint"
 	bpfProgTaskExitFentry            = "task_exit_fentry"
 	bpfProgTaskExitKprobe            = "task_exit_kprobe"
@@ -554,6 +572,10 @@ type bpfProgramSpecs struct {
 	IfAddKretprobe            *ebpf.ProgramSpec `ebpf:"if_add_kretprobe"`
 	IfRemoveFentry            *ebpf.ProgramSpec `ebpf:"if_remove_fentry"`
 	IfRemoveKprobe            *ebpf.ProgramSpec `ebpf:"if_remove_kprobe"`
+	NetByFdFentry             *ebpf.ProgramSpec `ebpf:"net_by_fd_fentry"`
+	NetByFdFexit              *ebpf.ProgramSpec `ebpf:"net_by_fd_fexit"`
+	NetByFdKprobe             *ebpf.ProgramSpec `ebpf:"net_by_fd_kprobe"`
+	NetByFdKretprobe          *ebpf.ProgramSpec `ebpf:"net_by_fd_kretprobe"`
 	NetdevMoveFentry          *ebpf.ProgramSpec `ebpf:"netdev_move_fentry"`
 	NetdevMoveFexit           *ebpf.ProgramSpec `ebpf:"netdev_move_fexit"`
 	NetdevMoveKprobe          *ebpf.ProgramSpec `ebpf:"netdev_move_kprobe"`
@@ -572,6 +594,16 @@ type bpfProgramSpecs struct {
 	NetnsPutFexit             *ebpf.ProgramSpec `ebpf:"netns_put_fexit"`
 	NetnsPutKprobe            *ebpf.ProgramSpec `ebpf:"netns_put_kprobe"`
 	NetnsPutKretprobe         *ebpf.ProgramSpec `ebpf:"netns_put_kretprobe"`
+	NsidFentry                *ebpf.ProgramSpec `ebpf:"nsid_fentry"`
+	NsidFexit                 *ebpf.ProgramSpec `ebpf:"nsid_fexit"`
+	NsidKprobe                *ebpf.ProgramSpec `ebpf:"nsid_kprobe"`
+	NsidKretprobe             *ebpf.ProgramSpec `ebpf:"nsid_kretprobe"`
+	NsidNotifyFentry          *ebpf.ProgramSpec `ebpf:"nsid_notify_fentry"`
+	NsidNotifyKprobe          *ebpf.ProgramSpec `ebpf:"nsid_notify_kprobe"`
+	NsidRequestFentry         *ebpf.ProgramSpec `ebpf:"nsid_request_fentry"`
+	NsidRequestFexit          *ebpf.ProgramSpec `ebpf:"nsid_request_fexit"`
+	NsidRequestKprobe         *ebpf.ProgramSpec `ebpf:"nsid_request_kprobe"`
+	NsidRequestKretprobe      *ebpf.ProgramSpec `ebpf:"nsid_request_kretprobe"`
 	OpsExitFentry             *ebpf.ProgramSpec `ebpf:"ops_exit_fentry"`
 	OpsExitFexit              *ebpf.ProgramSpec `ebpf:"ops_exit_fexit"`
 	OpsExitKprobe             *ebpf.ProgramSpec `ebpf:"ops_exit_kprobe"`
@@ -594,6 +626,7 @@ type bpfProgramSpecs struct {
 	SetupNetFexit             *ebpf.ProgramSpec `ebpf:"setup_net_fexit"`
 	SetupNetKprobe            *ebpf.ProgramSpec `ebpf:"setup_net_kprobe"`
 	SetupNetKretprobe         *ebpf.ProgramSpec `ebpf:"setup_net_kretprobe"`
+	SysctlCgroup              *ebpf.ProgramSpec `ebpf:"sysctl_cgroup"`
 	TaskExecTracepoint        *ebpf.ProgramSpec `ebpf:"task_exec_tracepoint"`
 	TaskExitFentry            *ebpf.ProgramSpec `ebpf:"task_exit_fentry"`
 	TaskExitKprobe            *ebpf.ProgramSpec `ebpf:"task_exit_kprobe"`
@@ -803,6 +836,10 @@ type bpfPrograms struct {
 	IfAddKretprobe            *ebpf.Program `ebpf:"if_add_kretprobe"`
 	IfRemoveFentry            *ebpf.Program `ebpf:"if_remove_fentry"`
 	IfRemoveKprobe            *ebpf.Program `ebpf:"if_remove_kprobe"`
+	NetByFdFentry             *ebpf.Program `ebpf:"net_by_fd_fentry"`
+	NetByFdFexit              *ebpf.Program `ebpf:"net_by_fd_fexit"`
+	NetByFdKprobe             *ebpf.Program `ebpf:"net_by_fd_kprobe"`
+	NetByFdKretprobe          *ebpf.Program `ebpf:"net_by_fd_kretprobe"`
 	NetdevMoveFentry          *ebpf.Program `ebpf:"netdev_move_fentry"`
 	NetdevMoveFexit           *ebpf.Program `ebpf:"netdev_move_fexit"`
 	NetdevMoveKprobe          *ebpf.Program `ebpf:"netdev_move_kprobe"`
@@ -821,6 +858,16 @@ type bpfPrograms struct {
 	NetnsPutFexit             *ebpf.Program `ebpf:"netns_put_fexit"`
 	NetnsPutKprobe            *ebpf.Program `ebpf:"netns_put_kprobe"`
 	NetnsPutKretprobe         *ebpf.Program `ebpf:"netns_put_kretprobe"`
+	NsidFentry                *ebpf.Program `ebpf:"nsid_fentry"`
+	NsidFexit                 *ebpf.Program `ebpf:"nsid_fexit"`
+	NsidKprobe                *ebpf.Program `ebpf:"nsid_kprobe"`
+	NsidKretprobe             *ebpf.Program `ebpf:"nsid_kretprobe"`
+	NsidNotifyFentry          *ebpf.Program `ebpf:"nsid_notify_fentry"`
+	NsidNotifyKprobe          *ebpf.Program `ebpf:"nsid_notify_kprobe"`
+	NsidRequestFentry         *ebpf.Program `ebpf:"nsid_request_fentry"`
+	NsidRequestFexit          *ebpf.Program `ebpf:"nsid_request_fexit"`
+	NsidRequestKprobe         *ebpf.Program `ebpf:"nsid_request_kprobe"`
+	NsidRequestKretprobe      *ebpf.Program `ebpf:"nsid_request_kretprobe"`
 	OpsExitFentry             *ebpf.Program `ebpf:"ops_exit_fentry"`
 	OpsExitFexit              *ebpf.Program `ebpf:"ops_exit_fexit"`
 	OpsExitKprobe             *ebpf.Program `ebpf:"ops_exit_kprobe"`
@@ -843,6 +890,7 @@ type bpfPrograms struct {
 	SetupNetFexit             *ebpf.Program `ebpf:"setup_net_fexit"`
 	SetupNetKprobe            *ebpf.Program `ebpf:"setup_net_kprobe"`
 	SetupNetKretprobe         *ebpf.Program `ebpf:"setup_net_kretprobe"`
+	SysctlCgroup              *ebpf.Program `ebpf:"sysctl_cgroup"`
 	TaskExecTracepoint        *ebpf.Program `ebpf:"task_exec_tracepoint"`
 	TaskExitFentry            *ebpf.Program `ebpf:"task_exit_fentry"`
 	TaskExitKprobe            *ebpf.Program `ebpf:"task_exit_kprobe"`
@@ -908,6 +956,10 @@ func (p *bpfPrograms) Close() error {
 		p.IfAddKretprobe,
 		p.IfRemoveFentry,
 		p.IfRemoveKprobe,
+		p.NetByFdFentry,
+		p.NetByFdFexit,
+		p.NetByFdKprobe,
+		p.NetByFdKretprobe,
 		p.NetdevMoveFentry,
 		p.NetdevMoveFexit,
 		p.NetdevMoveKprobe,
@@ -926,6 +978,16 @@ func (p *bpfPrograms) Close() error {
 		p.NetnsPutFexit,
 		p.NetnsPutKprobe,
 		p.NetnsPutKretprobe,
+		p.NsidFentry,
+		p.NsidFexit,
+		p.NsidKprobe,
+		p.NsidKretprobe,
+		p.NsidNotifyFentry,
+		p.NsidNotifyKprobe,
+		p.NsidRequestFentry,
+		p.NsidRequestFexit,
+		p.NsidRequestKprobe,
+		p.NsidRequestKretprobe,
 		p.OpsExitFentry,
 		p.OpsExitFexit,
 		p.OpsExitKprobe,
@@ -948,6 +1010,7 @@ func (p *bpfPrograms) Close() error {
 		p.SetupNetFexit,
 		p.SetupNetKprobe,
 		p.SetupNetKretprobe,
+		p.SysctlCgroup,
 		p.TaskExecTracepoint,
 		p.TaskExitFentry,
 		p.TaskExitKprobe,

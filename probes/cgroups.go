@@ -140,7 +140,7 @@ func (c *cgroups) walk(root string, now uint64, report func(*event.CgroupPath)) 
 }
 
 // errNoCgroup2 says that there is no hierarchy of cgroups (version 2) to be seen.
-var errNoCgroup2 = errors.New("no cgroup2 file system is mounted with its root (mount -t cgroup2 none /sys/fs/cgroup does that)")
+var errNoCgroup2 = errors.New("no cgroup2 file system is mounted with its root: mount -t cgroup2 none DIRECTORY, then record again")
 
 // cgroupMount returns where the root of the cgroup2 hierarchy is mounted. In a
 // container, another cgroup can look like it.

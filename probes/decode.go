@@ -3,6 +3,7 @@
 package probes
 
 import (
+	"strings"
 	"unsafe"
 
 	"github.com/nstrace/nstrace/event"
@@ -61,6 +62,8 @@ func (d *decoder) lifecycle(record []byte) (*event.Event, bool) {
 		e.Driver, e.NewName = e.NewName, ""
 	case event.KindSysctl:
 		e.Path, e.WiphyName = e.WiphyName, ""
+		// Values end as lines do.
+		e.Name, e.NewName = strings.TrimSuffix(e.Name, "\n"), strings.TrimSuffix(e.NewName, "\n")
 	}
 	return &d.event, true
 }

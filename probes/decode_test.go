@@ -150,8 +150,8 @@ func TestDecodeEveryField(t *testing.T) {
 		if e := decode(&r); e.Driver != "a" || e.NewName != "" || e.WiphyName != "b" || e.Path != "" {
 			t.Errorf("wiphy_register: %+v", e)
 		}
-		r.Kind = uint16(bpfNstKindNST_SYSCTL)
-		if e := decode(&r); e.Path != "b" || e.WiphyName != "" || e.NewName != "a" || e.Driver != "" {
+		r = bpfNstEvent{Kind: uint16(bpfNstKindNST_SYSCTL), NewName: [64]int8{'a', '\n'}, WiphyName: [64]int8{'b'}, Name: [64]int8{'c', '\n', '\n'}}
+		if e := decode(&r); e.Path != "b" || e.WiphyName != "" || e.NewName != "a" || e.Driver != "" || e.Name != "c\n" {
 			t.Errorf("sysctl: %+v", e)
 		}
 	})

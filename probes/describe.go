@@ -62,6 +62,7 @@ func (k *kernel) describe() error {
 		return err
 	}
 	k.describeTracepoints(spec)
+	k.CgroupRoot, _ = cgroupMount()
 	k.describeModules()
 	return nil
 }

@@ -26,6 +26,9 @@ type description struct {
 	Functions []function `json:"functions"`
 	// Tracepoints are those that could serve a probe.
 	Tracepoints []tracepoint `json:"tracepoints"`
+	// CgroupRoot is where the root of the cgroup2 hierarchy is mounted, "" if it
+	// can't be seen.
+	CgroupRoot string `json:"cgroup_root"`
 	// Offsets are those of members in structures of modules, in bytes, by
 	// "struct.member"; missing where there is no BTF.
 	Offsets map[string]uint32 `json:"offsets"`

@@ -10,7 +10,7 @@
 //     and often one for its return, each in two forms.
 //   - hook: how programs are attached to the function: "fentry" (with fexit for
 //     the return) or "kprobe" (with kretprobe). A few probes are served by a
-//     tracepoint instead.
+//     "tracepoint", or by a program of a "cgroup", instead.
 //   - hit: one run of an entry program.
 //   - lost: a record that found its ring full. Counted by the program itself.
 //   - missed: a call the kernel let pass without running the program at all

@@ -208,7 +208,7 @@ func (l *loader) load(a *attached, hook string) (err error) {
 	}
 	forms := map[string][2]string{
 		hookFentry: {"_fentry", "_fexit"}, hookKprobe: {"_kprobe", "_kretprobe"},
-		hookTracepoint: {"_tracepoint"},
+		hookTracepoint: {"_tracepoint"}, hookCgroup: {"_cgroup"},
 	}[hook]
 	if hook == hookKprobe && l.countsRuns() {
 		if a.runs, err = newRuns(); err != nil {

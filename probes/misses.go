@@ -145,7 +145,7 @@ func (t *tally) missedBy(hook string, p *ebpf.Program, by io.Closer) *uint64 {
 	var n uint64
 	f := t.features
 	switch {
-	case p == nil || hook != hookKprobe && !f.Recursion:
+	case p == nil || hook == hookCgroup || hook != hookKprobe && !f.Recursion:
 		return &n // there is nothing that could be missed
 	case hook != hookKprobe && !f.FentryMisses, hook == hookKprobe && !f.KprobeMisses:
 		return nil

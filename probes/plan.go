@@ -39,6 +39,9 @@ const (
 	hookKprobe = "kprobe"
 	// hookTracepoint is for tracepoints, by their types: it takes no trampolines.
 	hookTracepoint = "tracepoint"
+	// hookCgroup is for what the kernel asks programs of a cgroup about: they are
+	// attached to the root of all, beside those that others attach.
+	hookCgroup = "cgroup"
 )
 
 // choice is what is to be tried for a probe.
@@ -71,8 +74,11 @@ func (d *description) choose(p *probe, mode Mode) choice {
 	if why := d.forbidden(); why != "" {
 		return choice{probe: p, reason: why}
 	}
-	if p.hook == hookTracepoint {
+	switch p.hook {
+	case hookTracepoint:
 		return d.chooseTracepoint(p)
+	case hookCgroup:
+		return d.chooseCgroup(p)
 	}
 	var reasons []string
 	for i := range p.functions {
@@ -111,6 +117,22 @@ func (d *description) chooseTracepoint(p *probe) choice {
 		}
 	}
 	return choice{probe: p, reason: absence(p)}
+}
+
+// chooseCgroup is for a program of the root of all cgroups. The function is the
+// one that runs it.
+func (d *description) chooseCgroup(p *probe) choice {
+	switch name := p.functions[0].name; {
+	case d.count(name) == 0:
+		return choice{probe: p, reason: absence(p)}
+	case d.Denials.Cgroups != "":
+		return choice{probe: p, reason: d.Denials.Cgroups}
+	case d.CgroupRoot == "":
+		return choice{probe: p, reason: errNoCgroup2.Error()}
+	default:
+		reachable := true
+		return choice{probe: p, function: function{Name: name, Traceable: &reachable}, hooks: []string{hookCgroup}}
+	}
 }
 
 // forbidden says why nothing can be traced at all, "" if it can.

@@ -115,7 +115,9 @@ func example() *description {
 			{Name: "net_drop_ns", Traceable: &yes, Args: []string{"void *"}},
 			{Name: "dev_change_net_namespace", Traceable: &yes, Args: []string{"struct net_device *", "struct net *", "char *"}},
 			{Name: "wiphy_register", Module: "cfg80211", Traceable: &yes, Args: []string{"struct wiphy *"}},
+			{Name: "__cgroup_bpf_run_filter_sysctl", Traceable: &yes, Args: []string{"struct ctl_table_header *"}},
 		},
+		CgroupRoot:  "/sys/fs/cgroup",
 		Tracepoints: []tracepoint{{"sched_process_fork", []string{"struct task_struct *", "struct task_struct *"}}},
 	}
 }
@@ -353,7 +355,7 @@ func TestChoose(t *testing.T) {
 		},
 		{
 			name: "both denied", probe: "wiphy_register",
-			change: func(d *description) { d.Denials = denials{"no types", "no perf events"} },
+			change: func(d *description) { d.Denials = denials{ModuleTypes: "no types", Kprobes: "no perf events"} },
 			reason: "no fentry: no types; no kprobe: no perf events",
 		},
 		{name: "tracepoint", probe: "sched_process_fork", function: "sched_process_fork", hooks: []string{hookTracepoint}},
@@ -363,7 +365,9 @@ func TestChoose(t *testing.T) {
 		},
 		{
 			name: "tracepoint without trampolines or kprobes", probe: "sched_process_fork",
-			change:   func(d *description) { d.Features, d.Denials = features{}, denials{"no types", "no perf events"} },
+			change: func(d *description) {
+				d.Features, d.Denials = features{}, denials{ModuleTypes: "no types", Kprobes: "no perf events"}
+			},
 			function: "sched_process_fork", hooks: []string{hookTracepoint},
 		},
 		{
@@ -375,6 +379,24 @@ func TestChoose(t *testing.T) {
 			name: "tracepoint with other arguments", probe: "sched_process_fork",
 			change: func(d *description) { d.Tracepoints[0].Args[1] = "int" },
 			reason: "the tracepoint sched_process_fork has (struct task_struct *, int), not (struct task_struct *, struct task_struct *, ...)",
+		},
+		{name: "cgroup", probe: "sysctl", function: "__cgroup_bpf_run_filter_sysctl", hooks: []string{hookCgroup}},
+		{
+			name: "cgroup, whatever the mode", probe: "sysctl", mode: ModeFentry,
+			function: "__cgroup_bpf_run_filter_sysctl", hooks: []string{hookCgroup},
+		},
+		{
+			name: "cgroup, none mounted", probe: "sysctl", change: func(d *description) { d.CgroupRoot = "" },
+			reason: "no cgroup2 file system is mounted with its root: mount -t cgroup2 none DIRECTORY, then record again",
+		},
+		{
+			name: "cgroup, denied", probe: "sysctl", change: func(d *description) { d.Denials.Cgroups = "not without CAP_NET_ADMIN" },
+			reason: "not without CAP_NET_ADMIN",
+		},
+		{
+			name: "cgroup, unknown to the kernel", probe: "sysctl",
+			change: func(d *description) { d.edit("__cgroup_bpf_run_filter_sysctl", func(f *function) { f.Name = "x" }) },
+			reason: "this kernel has no function __cgroup_bpf_run_filter_sysctl",
 		},
 		{name: "no such tracepoint", probe: "sched_process_exec", reason: "there is no type information for a tracepoint sched_process_exec"},
 		{

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf/btf"
@@ -47,6 +48,7 @@ func Capabilities() []Capability {
 		{"CAP_BPF", true, "everything: it allows to load programs", unix.CAP_BPF},
 		{"CAP_PERFMON", true, "everything: it allows programs to read the kernel's memory", unix.CAP_PERFMON},
 		{"CAP_SYS_RESOURCE", true, "everything: this kernel wants it to raise the limit of locked memory", unix.CAP_SYS_RESOURCE},
+		{"CAP_NET_ADMIN", false, "who writes to /proc/sys/net", unix.CAP_NET_ADMIN},
 		{
 			"CAP_SYS_ADMIN", false,
 			"what is in other namespaces when the recording begins and ends", unix.CAP_SYS_ADMIN,
@@ -75,7 +77,8 @@ type Lack struct {
 
 // Lacks returns which capabilities a recording has a use for on this kernel and
 // this process doesn't have. CAP_SYS_ADMIN contains CAP_BPF and CAP_PERFMON
-// (bpf_capable and perfmon_capable in include/linux/capability.h).
+// (bpf_capable and perfmon_capable in include/linux/capability.h), and
+// CAP_NET_ADMIN as far as programs go (bpf_prog_load in kernel/bpf/syscall.c).
 func Lacks() ([]Lack, error) {
 	has, err := capabilities()
 	if err != nil {
@@ -84,7 +87,7 @@ func Lacks() ([]Lack, error) {
 	var lacks []Lack
 	for _, c := range Capabilities() {
 		switch c.bit {
-		case unix.CAP_BPF, unix.CAP_PERFMON:
+		case unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_NET_ADMIN:
 			if has(unix.CAP_SYS_ADMIN) {
 				continue
 			}
@@ -175,6 +178,8 @@ type denials struct {
 	// on their functions needs.
 	ModuleTypes string `json:"module_types,omitempty"`
 	Kprobes     string `json:"kprobes,omitempty"`
+	// Cgroups says why programs can't be attached to cgroups.
+	Cgroups string `json:"cgroups,omitempty"`
 }
 
 // readDenials asks for what only some kernels allow without CAP_SYS_ADMIN.
@@ -197,11 +202,15 @@ func readDenials() denials {
 	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
 		d.Kprobes = "without CAP_SYS_ADMIN this kernel allows no perf events (sysctl kernel.perf_event_paranoid=2 might)"
 	}
+	if has, err := capabilities(); err == nil && !has(unix.CAP_NET_ADMIN) && !has(unix.CAP_SYS_ADMIN) {
+		d.Cgroups = "without CAP_NET_ADMIN no program can be attached to a cgroup"
+	}
 	return d
 }
 
 // deny reports whether it is for these that a probe can't be had.
 func (d *denials) deny(c *choice) bool {
-	return len(c.hooks) == 0 &&
-		(d.ModuleTypes != "" && strings.Contains(c.reason, d.ModuleTypes) || d.Kprobes != "" && strings.Contains(c.reason, d.Kprobes))
+	return len(c.hooks) == 0 && slices.ContainsFunc([]string{d.ModuleTypes, d.Kprobes, d.Cgroups}, func(why string) bool {
+		return why != "" && strings.Contains(c.reason, why)
+	})
 }

@@ -239,4 +239,29 @@ var table = []probe{
 		functions: []candidate{{name: "sched_process_exec", args: "struct task_struct *, ..."}},
 		loses:     "which programs tasks in a namespace run",
 	},
+	{
+		name: "peernet2id_alloc", id: bpfNstKindNST_NSID, programs: "nsid",
+		functions: []candidate{{name: "peernet2id_alloc", args: "struct net *, struct net *, ..."}}, returns: true,
+		loses: "which namespace a number is for that the kernel gave by itself",
+	},
+	{
+		name: "rtnl_net_newid", id: bpfNstKindNST_NSID_REQUEST, programs: "nsid_request",
+		functions: []candidate{{name: "rtnl_net_newid", args: "struct sk_buff *, struct nlmsghdr *, struct netlink_ext_ack *"}}, returns: true,
+		loses: "who asked for a number for a namespace",
+	},
+	{
+		name: "get_net_ns_by_fd", id: bpfNstKindNST_NET_BY_FD, programs: "net_by_fd",
+		functions: []candidate{{name: "get_net_ns_by_fd", args: "int"}}, returns: true,
+		loses: "which namespace such a number is for",
+	},
+	{
+		name: "rtnl_net_notifyid", id: bpfNstKindNST_NSID_NOTIFY, programs: "nsid_notify",
+		functions: []candidate{{name: "rtnl_net_notifyid", args: "struct net *, int, int, ..."}},
+		loses:     "by which numbers namespaces know each other",
+	},
+	{
+		name: "sysctl", id: bpfNstKindNST_SYSCTL, programs: "sysctl", hook: hookCgroup,
+		functions: []candidate{{name: "__cgroup_bpf_run_filter_sysctl", args: "..."}},
+		loses:     "writes to /proc/sys/net",
+	},
 }
