@@ -66,7 +66,7 @@ func (a *Analyzer) beginPernet(e *event.Event) *Pernet {
 	if p == nil {
 		p = a.newPernet(e, e.Kind)
 		if e.Phase == event.PhaseEnter {
-			p.Asked = e.Start
+			p.Asked = e.Arg
 		}
 	}
 	p.At, p.Waiting = e.Time, false

@@ -113,7 +113,7 @@ func (n *Netns) asked(at uint64, userNS uint32) {
 func (a *Analyzer) granted(n *Netns, e *event.Event) {
 	at := uint64(0)
 	if e.Phase == event.PhaseEnter {
-		at = e.Start
+		at = e.Arg
 	}
 	if c := a.running(e.TID, event.KindCopyNet); c != nil {
 		c.request.made = n

@@ -97,7 +97,7 @@ static __always_inline int setup_net_enter(struct frame frame, struct net *net)
 	call_begin(NST_SETUP_NET, frame, &call);
 	e = event_begin(NST_SETUP_NET, NST_ENTER, frame, &call);
 	if (e) {
-		e->start = request ? request->start : 0;
+		e->arg = request ? request->start : 0;
 		event_send(e);
 	}
 	steps_begin(NST_OPS_INIT, frame);

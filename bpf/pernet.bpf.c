@@ -131,7 +131,7 @@ static __always_inline int pernet_enter(struct frame frame, __u32 kind,
 	call_begin(kind, frame, &call);
 	e = event_begin(kind, NST_ENTER, frame, &call);
 	if (e) {
-		e->start = requested;
+		e->arg = requested;
 		e->ops = call.object;
 		e->fn = call.arg;
 		event_send(e);

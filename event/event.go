@@ -16,8 +16,8 @@ const (
 
 	// KindSetupNet is setup_net, enter and exit. Net is the new namespace; its
 	// Inum is valid on exit only. Ret is the errno. The life of a namespace
-	// begins at enter; an exit with an error ends it. Start is, on enter, when
-	// copy_net_ns was.
+	// begins at enter; an exit with an error ends it. Arg is, on enter, when
+	// copy_net_ns was, 0 if unknown.
 	KindSetupNet
 	// KindPutNet is __put_net, an instant: the last reference to Net is gone
 	// and its clean-up is queued. Start, if known, is when it was let go.
@@ -31,11 +31,11 @@ const (
 
 	// KindRegisterPernet is register_pernet_operations, enter and exit. Ops and
 	// Fn say which subsystem; Count (exit) is how many namespaces its init ran
-	// in. It runs with pernet_ops_rwsem held for writing; Start is, on enter, when
-	// the function that waited for that was entered.
+	// in. It runs with pernet_ops_rwsem held for writing; Arg is, on enter, when
+	// the function that waited for that was entered, 0 if unknown.
 	KindRegisterPernet
-	// KindUnregisterPernet is unregister_pernet_operations, enter and exit. Start
-	// is as with KindRegisterPernet.
+	// KindUnregisterPernet is unregister_pernet_operations, enter and exit. Arg is
+	// as with KindRegisterPernet.
 	KindUnregisterPernet
 
 	// KindWiphyNew is wiphy_new_nm, exit. Wiphy is 0 when it failed.
@@ -247,8 +247,7 @@ type Event struct {
 	Seq uint64
 	// Time is when the event was taken.
 	Time uint64
-	// Start is, on exit, when the function was entered; 0 if unknown. Some kinds
-	// have it otherwise, too.
+	// Start is, on exit, when the function was entered; 0 if unknown.
 	Start uint64
 	CPU   uint32
 	Kind  Kind

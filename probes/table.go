@@ -83,7 +83,7 @@ var table = []probe{
 		functions: []candidate{
 			{name: "copy_net_ns", args: "long unsigned int, struct user_namespace *, struct net *"},
 			{name: "copy_net_ns", args: "u64, struct user_namespace *, struct net *"}, // from 6.18 on
-		}, returns: true,
+		}, returns: true, sleeps: true,
 		loses: "who asked for a namespace, how long that had to wait, and which were refused",
 	},
 	{
@@ -123,7 +123,7 @@ var table = []probe{
 	},
 	{
 		name: "ops_init", id: bpfNstKindNST_OPS_INIT, programs: "ops_init",
-		functions: []candidate{{name: "ops_init", args: "struct pernet_operations *, struct net *"}}, returns: true,
+		functions: []candidate{{name: "ops_init", args: "struct pernet_operations *, struct net *"}}, returns: true, sleeps: true,
 		loses: "how long each subsystem took to set a namespace up, and in how many it was initialised when it registered",
 	},
 	{

@@ -25,15 +25,18 @@ type (
 		Recording  jsonRecording `json:"recording"`
 		Namespaces []jsonNetns   `json:"namespaces"`
 		// Folded counts lives that are in none of the lists: see --all.
-		Folded   []jsonFold      `json:"folded"`
-		Wiphys   []jsonWiphy     `json:"wiphys"`
-		Moves    []jsonMove      `json:"moves"`
-		Vifs     []jsonVif       `json:"vifs"`
-		Renames  []jsonRename    `json:"renames"`
-		Pernet   []jsonPernet    `json:"pernet"`
-		Findings []jsonFinding   `json:"findings"`
-		Audit    jsonAudit       `json:"audit"`
-		Verdict  []jsonStatement `json:"verdict"`
+		Folded  []jsonFold   `json:"folded"`
+		Wiphys  []jsonWiphy  `json:"wiphys"`
+		Moves   []jsonMove   `json:"moves"`
+		Vifs    []jsonVif    `json:"vifs"`
+		Renames []jsonRename `json:"renames"`
+		Pernet  []jsonPernet `json:"pernet"`
+		// Requests are those for namespaces that made none.
+		Requests   []jsonRequest   `json:"requests"`
+		Subsystems []jsonSubsystem `json:"subsystems"`
+		Findings   []jsonFinding   `json:"findings"`
+		Audit      jsonAudit       `json:"audit"`
+		Verdict    []jsonStatement `json:"verdict"`
 	}
 	// jsonSelection is what the report was restricted to: null and [] are no
 	// restriction.
@@ -113,7 +116,7 @@ type (
 		Initial     bool            `json:"initial"`
 		Origin      string          `json:"origin"`
 		OwnerUserNS *uint32         `json:"owner_user_ns"`
-		Created     *jsonCreated    `json:"created"`
+		Created     *jsonBirth      `json:"created"`
 		PutNS       *int64          `json:"put_ns"`
 		Destroyed   *jsonDestroyed  `json:"destroyed"`
 		Holders     []event.Holder  `json:"holders"`
@@ -142,6 +145,11 @@ type (
 		CleanupNS   *uint64 `json:"cleanup_ns"`
 		CleanupAtNS *int64  `json:"cleanup_at_ns"`
 		Inferred    bool    `json:"inferred"`
+		// QueuedNS is from the last put to the clean-up, which was of Batch
+		// namespaces.
+		QueuedNS *uint64 `json:"queued_ns"`
+		Batch    *int    `json:"batch"`
+		jsonSteps
 	}
 	jsonStay struct {
 		Ifindex  *int32   `json:"ifindex"`
@@ -235,11 +243,16 @@ type (
 		Comm      string  `json:"comm"`
 	}
 	jsonPernet struct {
-		AtNS       int64   `json:"at_ns"`
-		Action     string  `json:"action"`
-		Ops        *string `json:"ops"`
-		Fn         *string `json:"fn"`
-		Module     *string `json:"module"`
+		AtNS   int64   `json:"at_ns"`
+		Action string  `json:"action"`
+		Ops    *string `json:"ops"`
+		Fn     *string `json:"fn"`
+		Module *string `json:"module"`
+		// AskedNS is when it was asked for; from then until AtNS it waited, or was
+		// still Waiting at the end.
+		AskedNS    *int64  `json:"asked_ns"`
+		WaitNS     *uint64 `json:"wait_ns"`
+		Waiting    bool    `json:"waiting"`
 		DurationNS *uint64 `json:"duration_ns"`
 		Namespaces *uint64 `json:"namespaces"`
 		Errno      *uint32 `json:"errno"`
@@ -288,6 +301,8 @@ func JSON(w io.Writer, m *analyze.Model, o Options) error {
 		Vifs:       each(m.Vifs, j.vif),
 		Renames:    each(m.Renames, j.rename),
 		Pernet:     each(m.Pernet, j.pernet),
+		Requests:   j.requests(),
+		Subsystems: each(m.Subsystems, j.subsystem),
 		Findings:   each(m.Findings, j.finding),
 		Audit:      j.audit(),
 		Verdict:    each(m.Verdict, j.statement),
@@ -408,7 +423,7 @@ func (j converter) netns(n *analyze.Netns) (jsonNetns, bool) {
 	for _, x := range n.Names {
 		r.NameSpans = append(r.NameSpans, jsonName{x.Name, x.Path, j.atOrNull(x.From), j.atOrNull(x.Until)})
 	}
-	r.Created = j.created(n.Birth)
+	r.Created = j.birth(n.Birth)
 	if n.Put != nil {
 		r.PutNS = j.atOrNull(n.Put.At)
 	}
@@ -418,6 +433,7 @@ func (j converter) netns(n *analyze.Netns) (jsonNetns, bool) {
 			took := span(n.CleanupAt, n.Ended)
 			d.CleanupNS = &took
 		}
+		j.cleanup(d, n)
 		r.Destroyed = d
 	}
 	r.Devices = each(n.Stays, j.stay)
@@ -550,6 +566,11 @@ func (j converter) pernet(p *analyze.Pernet) (jsonPernet, bool) {
 	if p.Done != 0 {
 		took := span(p.At, p.Done)
 		r.DurationNS = &took
+	}
+	r.AskedNS, r.Waiting = j.atOrNull(p.Asked), p.Waiting
+	if p.Asked != 0 && !p.Waiting {
+		waited := span(p.Asked, p.At)
+		r.WaitNS = &waited
 	}
 	r.Errno, r.Error = outcome(p.Result, p.Errno)
 	return r, len(j.o.Netns) == 0 && j.o.when(p.At)

@@ -43,6 +43,7 @@ func Text(w io.Writer, m *analyze.Model, o Options) error {
 		t.interfaces()
 		t.deliveries()
 		t.pernet()
+		t.subsystems()
 		t.audit()
 		t.probes()
 	}

@@ -54,7 +54,7 @@ func (t *writer) bornBy(n *analyze.Netns) string {
 		if n.Birth.Setup != 0 {
 			s += ", in " + analyze.Span(n.Birth.Setup)
 		}
-		return s
+		return s + waited(n.Birth)
 	case n.Origin == analyze.Preexisting:
 		return "before the recording"
 	}

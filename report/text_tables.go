@@ -91,7 +91,7 @@ func compared(ours uint64, kernel *uint64) (rx, cmp string) {
 }
 
 func (t *writer) pernet() {
-	tab := newTable("at", "action", "operations", "module", "took", "namespaces", "by", "result").numbers(5)
+	tab := newTable("at", "action", "operations", "module", "waited", "took", "namespaces", "by", "result").numbers(6)
 	rows := 0
 	for _, p := range t.m.Pernet {
 		if !t.o.when(p.At) {
@@ -102,7 +102,10 @@ func (t *writer) pernet() {
 		if p.Ops != "" && p.Fn != "" {
 			name += " (" + escape(p.Fn) + ")"
 		}
-		mod, took, count := "?", "?", "?"
+		mod, waited, took, count := "?", "?", "?", "?"
+		if p.Asked != 0 && !p.Waiting {
+			waited = analyze.Span(span(p.Asked, p.At))
+		}
 		if m := module(p); m != "" {
 			mod = escape(m)
 		}
@@ -112,13 +115,21 @@ func (t *writer) pernet() {
 		if p.Namespaces != nil {
 			count = fmt.Sprint(*p.Namespaces)
 		}
-		tab.row(t.m.Since(p.At), action(p), name, mod, took, count, p.Who(), result(p.Result, p.Errno))
+		tab.row(t.m.Since(p.At), action(p), name, mod, waited, took, count, p.Who(), pernetResult(p))
 	}
 	if rows == 0 {
 		return
 	}
 	t.section("PERNET OPERATIONS")
 	tab.write(&t.Builder, "  ")
+}
+
+// pernetResult says how a registration ended.
+func pernetResult(p *analyze.Pernet) string {
+	if p.Waiting {
+		return "still waiting at the end"
+	}
+	return result(p.Result, p.Errno)
 }
 
 // result says how a call ended.

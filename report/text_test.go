@@ -115,7 +115,7 @@ func TestEmptyJSON(t *testing.T) {
 	if err := json.Unmarshal(b.Bytes(), &back); err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{"namespaces", "wiphys", "moves", "pernet", "vifs", "renames", "findings", "verdict"} {
+	for _, key := range []string{"namespaces", "wiphys", "moves", "pernet", "requests", "subsystems", "vifs", "renames", "findings", "verdict"} {
 		if _, ok := back[key].([]any); !ok {
 			t.Errorf("%s is %v", key, back[key])
 		}

@@ -94,12 +94,16 @@ func (t *writer) netnsItems(n *analyze.Netns, add adder) {
 		}
 		switch {
 		case b.Errno != 0:
-			add(b.At, about, "%s failed to create a namespace: %s", b.Who(), analyze.ErrnoName(b.Errno))
+			in := ""
+			if s := t.m.Failed(b.Steps); s != nil {
+				in = ", in the set-up of " + s.Full()
+			}
+			add(b.At, about, "%s failed to create a namespace%s: %s%s", b.Who(), waited(b), analyze.ErrnoName(b.Errno), in)
 			return
 		case len(n.Names) == 0:
-			add(b.At, about, "%s created %s", b.Who(), strings.TrimPrefix(n.Label(), b.Who()+"'s "))
+			add(b.At, about, "%s created %s%s", b.Who(), strings.TrimPrefix(n.Label(), b.Who()+"'s "), waited(b))
 		default:
-			add(b.At, about, "%s created namespace %s%s", b.Who(), n.Label(), inum)
+			add(b.At, about, "%s created namespace %s%s%s", b.Who(), n.Label(), inum, waited(b))
 		}
 	}
 	for _, x := range n.Names {
@@ -311,6 +315,7 @@ func (t *writer) life(n *analyze.Netns) {
 		tab.row("held by", holders(n))
 	}
 	tab.write(&t.Builder, "  ")
+	t.phases(n)
 	t.WriteByte('\n')
 	t.writeItems(func(x item) bool { return slices.Contains(x.about, n) })
 	t.inhabitants(n)

@@ -12,6 +12,13 @@ var (
 
 const einval = 22
 
+// demoSteps are what some subsystems take of each set-up.
+var demoSteps = []event.Step{
+	{Ops: 0xffff8001, Fn: 0xffff8101, Duration: 30_000},
+	{Ops: 0xffff8002, Fn: 0xffff8102, Duration: 1_200_000},
+	{Ops: 0xffff8003, Fn: 0xffff8103, Duration: 400_000},
+}
+
 // Demo tells the demo's story: three simulated radios are loaded, phy1 goes to
 // ap by name and phy2 to sta by PID, wlan0 can't go alone, phy0 gets a second
 // interface, packets go to and fro, and when sta is deleted phy2 comes home.
@@ -23,7 +30,7 @@ func Demo(h event.Handler) {
 		name string
 		pid  uint32
 	}{{AP, "ap", 401}, {STA, "sta", 407}} {
-		s.By(n.pid, "ip").Setup(n.ref)
+		s.By(n.pid, "ip").Create(n.ref, demoSteps...)
 		s.Name(n.ref, n.name, true)
 	}
 	s.By(412, "iw").Switch(phys[1], Initial, AP, Outcome{}, func() { wlans[1] = s.Move(wlans[1], AP, Outcome{}) })
@@ -48,12 +55,18 @@ func Demo(h event.Handler) {
 func (s *Story) hwsim() (phys [3]*Phy, wlans [3]Netdev) {
 	s.By(390, "modprobe")
 	const ops, init = 0xffffc0de0000, 0xffffc0de1000
-	e := event.Event{Kind: event.KindRegisterPernet, Phase: event.PhaseEnter, Ops: ops, Fn: init}
-	s.Send(e)
-	e.Phase, e.Start, e.Count = event.PhaseExit, s.T, 1
-	s.Send(e)
-	s.HandleSymbol(&event.Symbol{Time: s.Tick(), Addr: ops, Name: "hwsim_net_ops", Module: "mac80211_hwsim"})
-	s.HandleSymbol(&event.Symbol{Time: s.Tick(), Addr: init, Name: "hwsim_init_net", Module: "mac80211_hwsim"})
+	s.Want(event.KindRegisterPernet, ops, init)
+	s.Registration(event.KindRegisterPernet, ops, init, 1, 0, nil)
+	s.Symbol(ops, "hwsim_net_ops", "mac80211_hwsim")
+	s.Symbol(init, "hwsim_init_net", "mac80211_hwsim")
+	for i, name := range []string{"loopback_net", "nf_conntrack_net", "fib_net"} {
+		module := ""
+		if i == 1 {
+			module = "nf_conntrack"
+		}
+		s.Symbol(demoSteps[i].Ops, name+"_ops", module)
+		s.Symbol(demoSteps[i].Fn, name+"_init", module)
+	}
 	for i := range phys {
 		phys[i] = &Phy{Ptr: 0xaa0000 + uint64(i), Index: int32(i), Name: "phy" + string(rune('0'+i))}
 		wlans[i] = Netdev{Ptr: 0xdd0000 + uint64(i), Net: Initial, Ifindex: int32(3 + i), Name: "wlan" + string(rune('0'+i)), Phy: phys[i]}
