@@ -32,6 +32,14 @@ static __always_inline void read_wiphy(struct nst_event *e, struct wiphy *wiphy)
 	e->wiphy_index = wiphy_index(wiphy, e->wiphy_name);
 }
 
+static __always_inline void read_wdev(struct nst_event *e, struct wireless_dev *wdev)
+{
+	e->wdev = (__u64)wdev;
+	e->wdev_id = BPF_CORE_READ(wdev, identifier);
+	e->iftype = BPF_CORE_READ(wdev, iftype);
+	read_wiphy(e, BPF_CORE_READ(wdev, wiphy));
+}
+
 static __always_inline void read_netdev(struct nst_event *e, struct net_device *dev)
 {
 	struct wireless_dev *wdev = BPF_CORE_READ(dev, ieee80211_ptr);
@@ -45,10 +53,8 @@ static __always_inline void read_netdev(struct nst_event *e, struct net_device *
 	if (ops)
 		bpf_probe_read_kernel_str(e->link_kind, sizeof(e->link_kind),
 					  BPF_CORE_READ(ops, kind));
-	if (wdev) {
-		e->iftype = BPF_CORE_READ(wdev, iftype);
-		read_wiphy(e, BPF_CORE_READ(wdev, wiphy));
-	}
+	if (wdev)
+		read_wdev(e, wdev);
 }
 
 /*

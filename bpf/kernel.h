@@ -11,6 +11,7 @@
 #define NSTRACE_KERNEL_H
 
 #include <linux/bpf.h>
+#include <linux/nl80211.h>
 #include <stdbool.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
@@ -60,15 +61,30 @@ struct list_head {
 	struct list_head *next, *prev;
 };
 
+typedef struct {
+	__u32 val;
+} kuid_t;
 struct user_namespace {
+	struct user_namespace *parent;
+	kuid_t owner;
 	struct ns_common ns;
+};
+
+/* include/linux/cred.h; a kernel_cap_t was of two __u32 before 6.3. */
+typedef struct {
+	__u64 val;
+} kernel_cap_t;
+struct cred {
+	kuid_t euid;
+	kernel_cap_t cap_effective;
+	struct user_namespace *user_ns;
 };
 
 /* include/net/net_namespace.h */
 struct net {
+	struct user_namespace *user_ns;
 	struct ns_common ns;
 	__u64 net_cookie;
-	struct user_namespace *user_ns;
 	struct list_head list;
 	struct list_head exit_list;
 };
@@ -99,9 +115,7 @@ struct ipc_namespace {
 struct mnt_namespace {
 	struct ns_common ns;
 };
-struct pid_namespace {
-	struct ns_common ns;
-};
+struct pid_namespace;
 struct cgroup_namespace {
 	struct ns_common ns;
 };
@@ -131,19 +145,61 @@ struct css_set {
 	struct cgroup *dfl_cgrp;
 };
 
-struct cred {
-	struct user_namespace *user_ns;
-};
 struct signal_struct {
 	atomic_t live;
 };
 
+/* include/linux/fs.h, include/linux/fdtable.h */
+struct super_block {
+	unsigned long s_magic;
+};
+struct inode {
+	unsigned int i_rdev;
+	struct super_block *i_sb;
+	void *i_private;
+};
+struct file {
+	struct inode *f_inode;
+	void *private_data;
+};
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+struct files_struct {
+	struct fdtable *fdt;
+};
+
+/* include/linux/xarray.h, include/linux/idr.h */
+struct xarray {
+	void *xa_head;
+};
+struct xa_node {
+	unsigned char shift;
+	void *slots[64];
+};
+struct idr {
+	struct xarray idr_rt;
+};
+
 /* include/linux/pid.h */
+struct hlist_node {
+	struct hlist_node *next;
+};
+struct hlist_head {
+	struct hlist_node *first;
+};
+struct pid_namespace {
+	struct idr idr;
+	struct ns_common ns;
+};
 struct upid {
 	int nr;
+	struct pid_namespace *ns;
 };
 struct pid {
 	unsigned int level;
+	struct hlist_head tasks[4];
 	struct upid numbers[1];
 };
 
@@ -153,12 +209,15 @@ struct task_struct {
 	int tgid;
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
-	struct pid *thread_pid;
 	const struct cred *real_cred;
+	const struct cred *cred;
 	char comm[16];
 	struct nsproxy *nsproxy;
+	struct files_struct *files;
 	struct signal_struct *signal;
 	struct css_set *cgroups;
+	struct pid *thread_pid;
+	struct hlist_node pid_links[4];
 };
 
 /* include/net/net_namespace.h */
@@ -185,15 +244,16 @@ struct pcpu_sw_netstats___bare {
 	__u64 rx_bytes;
 };
 
-enum nl80211_iftype { NL80211_IFTYPE_UNSPECIFIED }; /* include/uapi/linux/nl80211.h */
 struct wiphy;
 struct net_device;
 
 /* include/net/cfg80211.h */
+#define WIPHY_FLAG_NETNS_OK (1 << 3) /* of enum wiphy_flags, ever since there is one */
 struct wireless_dev {
 	struct wiphy *wiphy;
 	enum nl80211_iftype iftype;
 	struct net_device *netdev;
+	__u32 identifier;
 };
 
 /* include/linux/netdevice.h */
@@ -219,13 +279,19 @@ struct class
 {
 	const char *name;
 };
+struct device_driver {
+	const char *name;
+};
 struct device {
+	struct device *parent;
+	struct device_driver *driver;
 	struct class *class;
 	struct kobject kobj;
 	const char *init_name;
 	void *platform_data;
 };
 struct wiphy {
+	__u32 flags;
 	struct device dev;
 	possible_net_t _net;
 	char priv[0];
@@ -243,6 +309,11 @@ struct sk_buff {
 	struct net_device *dev;
 	unsigned int len;
 	unsigned char *data;
+};
+
+/* include/net/genetlink.h */
+struct genl_info {
+	void *user_ptr[2];
 };
 
 #pragma clang attribute pop

@@ -7,11 +7,8 @@
  * rtnl_net_notifyid(net, cmd, id, ...), which doesn't say whose it is. That is
  * known from the function it is called by.
  */
+#include <linux/rtnetlink.h>
 #include "common.h"
-
-/* include/uapi/linux/rtnetlink.h */
-#define RTM_NEWNSID 88
-#define RTM_DELNSID 89
 
 /* What a record of a number says it is: event.KindNsid. */
 #define NSID_GIVEN     0

@@ -4,6 +4,7 @@
 #include "pernet.bpf.c"
 #include "wiphy.bpf.c"
 #include "netdev.bpf.c"
+#include "request.bpf.c"
 #include "delivery.bpf.c"
 #include "task.bpf.c"
 #include "nsid.bpf.c"
@@ -19,6 +20,7 @@ const enum nst_task_op *unused_nst_task_op __attribute__((unused));
 const enum nst_kind *unused_nst_kind __attribute__((unused));
 const enum nst_phase *unused_nst_phase __attribute__((unused));
 const enum nst_flag *unused_nst_flag __attribute__((unused));
+const enum nst_stage *unused_nst_stage __attribute__((unused));
 const enum nst_path *unused_nst_path __attribute__((unused));
 const enum nst_ring *unused_nst_ring __attribute__((unused));
 const enum nst_return *unused_nst_return __attribute__((unused));

@@ -60,20 +60,6 @@ struct bpf_iter__task_file {
 	struct file *file;
 };
 
-/* include/linux/fs.h */
-struct super_block {
-	unsigned long s_magic;
-};
-struct inode {
-	unsigned int i_rdev;
-	struct super_block *i_sb;
-	void *i_private;
-};
-struct file {
-	struct inode *f_inode;
-	void *private_data;
-};
-
 /* include/linux/net.h */
 struct socket {
 	struct sock *sk;

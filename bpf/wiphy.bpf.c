@@ -22,7 +22,7 @@ static __always_inline int wiphy_instant(struct frame frame, __u32 kind, struct 
 
 /* Remember a call about a wiphy; the record, if one is wanted, comes with it. */
 static __always_inline void wiphy_enter(struct frame frame, __u32 kind, struct wiphy *wiphy,
-					struct net *to, const char *new_name, bool send)
+					struct net *to, bool send)
 {
 	struct call call = {};
 	struct nst_event *e;
@@ -33,8 +33,6 @@ static __always_inline void wiphy_enter(struct frame frame, __u32 kind, struct w
 	if (wiphy)
 		read_net(&call.net, BPF_CORE_READ(wiphy, _net.net));
 	read_net(&call.net2, to);
-	if (new_name)
-		bpf_probe_read_kernel_str(call.name, sizeof(call.name), new_name);
 	call_begin(kind, frame, &call);
 	if (!send)
 		return;
@@ -67,7 +65,7 @@ static __always_inline int wiphy_new_exit(struct frame frame, struct wiphy *wiph
 SEC("fentry/wiphy_new_nm")
 int wiphy_new_fentry(unsigned long long *ctx)
 {
-	wiphy_enter(fentry_frame(ctx, (void *)ctx[0]), NST_WIPHY_NEW, NULL, NULL, NULL, false);
+	wiphy_enter(fentry_frame(ctx, (void *)ctx[0]), NST_WIPHY_NEW, NULL, NULL, false);
 	return 0;
 }
 
@@ -80,7 +78,7 @@ int BPF_PROG(wiphy_new_fexit, void *ops, int sizeof_priv, const char *name, stru
 SEC("kprobe/wiphy_new_nm")
 int wiphy_new_kprobe(struct pt_regs *ctx)
 {
-	wiphy_enter(kprobe_frame(ctx), NST_WIPHY_NEW, NULL, NULL, NULL, false);
+	wiphy_enter(kprobe_frame(ctx), NST_WIPHY_NEW, NULL, NULL, false);
 	return 0;
 }
 
@@ -95,6 +93,18 @@ int BPF_KRETPROBE(wiphy_new_kretprobe, struct wiphy *ret)
  * where it is born. Its first interface may be registered later or within.
  */
 
+/* Which driver it is of, and whether that lets it change namespaces. */
+static __always_inline void read_driver(struct nst_event *e, struct wiphy *wiphy)
+{
+	const char *name = BPF_CORE_READ(wiphy, dev.parent, driver, name);
+
+	if (!name)
+		return;
+	bpf_probe_read_kernel_str(e->new_name, sizeof(e->new_name), name);
+	if (BPF_CORE_READ(wiphy, flags) & WIPHY_FLAG_NETNS_OK)
+		e->flags |= NST_CAN_SWITCH;
+}
+
 static __always_inline int wiphy_call_exit(struct frame frame, __u32 kind, long ret)
 {
 	struct call *call = returning(kind, frame);
@@ -104,7 +114,8 @@ static __always_inline int wiphy_call_exit(struct frame frame, __u32 kind, long 
 		e->ret = errno_of(ret);
 		if (call) {
 			read_wiphy(e, (struct wiphy *)call->object);
-			__builtin_memcpy(e->new_name, call->name, sizeof(call->name));
+			if (kind == NST_WIPHY_REGISTER)
+				read_driver(e, (struct wiphy *)call->object);
 		}
 		event_send(e);
 	}
@@ -115,7 +126,7 @@ static __always_inline int wiphy_call_exit(struct frame frame, __u32 kind, long 
 SEC("fentry/wiphy_register")
 int BPF_PROG(wiphy_register_fentry, struct wiphy *wiphy)
 {
-	wiphy_enter(fentry_frame(ctx, wiphy), NST_WIPHY_REGISTER, wiphy, NULL, NULL, false);
+	wiphy_enter(fentry_frame(ctx, wiphy), NST_WIPHY_REGISTER, wiphy, NULL, false);
 	return 0;
 }
 
@@ -128,7 +139,7 @@ int BPF_PROG(wiphy_register_fexit, struct wiphy *wiphy, int ret)
 SEC("kprobe/wiphy_register")
 int BPF_KPROBE(wiphy_register_kprobe, struct wiphy *wiphy)
 {
-	wiphy_enter(kprobe_frame(ctx), NST_WIPHY_REGISTER, wiphy, NULL, NULL, false);
+	wiphy_enter(kprobe_frame(ctx), NST_WIPHY_REGISTER, wiphy, NULL, false);
 	return 0;
 }
 
@@ -143,7 +154,7 @@ int BPF_KRETPROBE(wiphy_register_kretprobe, long ret)
 SEC("fentry/wiphy_unregister")
 int BPF_PROG(wiphy_unregister_fentry, struct wiphy *wiphy)
 {
-	wiphy_enter(fentry_frame(ctx, wiphy), NST_WIPHY_UNREGISTER, wiphy, NULL, NULL, true);
+	wiphy_enter(fentry_frame(ctx, wiphy), NST_WIPHY_UNREGISTER, wiphy, NULL, true);
 	return 0;
 }
 
@@ -156,7 +167,7 @@ int wiphy_unregister_fexit(unsigned long long *ctx)
 SEC("kprobe/wiphy_unregister")
 int BPF_KPROBE(wiphy_unregister_kprobe, struct wiphy *wiphy)
 {
-	wiphy_enter(kprobe_frame(ctx), NST_WIPHY_UNREGISTER, wiphy, NULL, NULL, true);
+	wiphy_enter(kprobe_frame(ctx), NST_WIPHY_UNREGISTER, wiphy, NULL, true);
 	return 0;
 }
 
@@ -250,7 +261,7 @@ int BPF_KRETPROBE(wiphy_rename_kretprobe, long ret)
 SEC("fentry/cfg80211_switch_netns")
 int BPF_PROG(wiphy_switch_fentry, struct cfg80211_registered_device *rdev, struct net *net)
 {
-	wiphy_enter(fentry_frame(ctx, rdev), NST_WIPHY_SWITCH, rdev_wiphy(rdev), net, NULL, true);
+	wiphy_enter(fentry_frame(ctx, rdev), NST_WIPHY_SWITCH, rdev_wiphy(rdev), net, true);
 	return 0;
 }
 
@@ -263,7 +274,7 @@ int BPF_PROG(wiphy_switch_fexit, void *rdev, struct net *net, int ret)
 SEC("kprobe/cfg80211_switch_netns")
 int BPF_KPROBE(wiphy_switch_kprobe, struct cfg80211_registered_device *rdev, struct net *net)
 {
-	wiphy_enter(kprobe_frame(ctx), NST_WIPHY_SWITCH, rdev_wiphy(rdev), net, NULL, true);
+	wiphy_enter(kprobe_frame(ctx), NST_WIPHY_SWITCH, rdev_wiphy(rdev), net, true);
 	return 0;
 }
 
@@ -363,7 +374,8 @@ int BPF_KPROBE(device_rename_kprobe, struct device *dev)
  */
 
 static __always_inline int if_add_enter(struct frame frame, struct ieee80211_local *local,
-					const char *name, __u32 type)
+					const char *name, struct wireless_dev **new_wdev,
+					__u32 type)
 {
 	struct call call = {};
 
@@ -371,6 +383,7 @@ static __always_inline int if_add_enter(struct frame frame, struct ieee80211_loc
 		return 0;
 	bpf_probe_read_kernel_str(call.name, sizeof(call.name), name);
 	call.count = type;
+	call.arg = (__u64)new_wdev;
 	call.net2.ptr = (__u64)local_wiphy(local);
 	call_begin(NST_IF_ADD, frame, &call);
 	return 0;
@@ -390,6 +403,8 @@ static __always_inline int if_add_exit(struct frame frame, long ret)
 		__builtin_memcpy(e->name, call->name, sizeof(call->name));
 		e->iftype = call->count;
 		wiphy = (struct wiphy *)call->net2.ptr;
+		if (!e->ret && call->arg)
+			bpf_probe_read_kernel(&e->wdev, sizeof(e->wdev), (void *)call->arg);
 		if (!e->ret && call->object)
 			read_netdev(e, (struct net_device *)call->object);
 		if (wiphy) {
@@ -408,7 +423,11 @@ SEC("fentry/ieee80211_if_add")
 int BPF_PROG(if_add_fentry, struct ieee80211_local *local, const char *name,
 	     unsigned char name_assign_type, void *new_wdev, unsigned int type)
 {
-	return if_add_enter(fentry_frame(ctx, local), local, name, type);
+	struct wireless_dev **to = NULL;
+
+	/* Kernels before 6.8 refuse a program that reads a pointer to a pointer from ctx. */
+	bpf_probe_read_kernel(&to, sizeof(to), &ctx[3]);
+	return if_add_enter(fentry_frame(ctx, local), local, name, to, type);
 }
 
 SEC("fexit/ieee80211_if_add")
@@ -420,9 +439,9 @@ int BPF_PROG(if_add_fexit, void *local, const char *name, unsigned char name_ass
 
 SEC("kprobe/ieee80211_if_add")
 int BPF_KPROBE(if_add_kprobe, struct ieee80211_local *local, const char *name,
-	       unsigned char name_assign_type, void *new_wdev, unsigned int type)
+	       unsigned char name_assign_type, struct wireless_dev **new_wdev, unsigned int type)
 {
-	return if_add_enter(kprobe_frame(ctx), local, name, type);
+	return if_add_enter(kprobe_frame(ctx), local, name, new_wdev, type);
 }
 
 SEC("kretprobe/ieee80211_if_add")
@@ -449,8 +468,8 @@ static __always_inline int if_remove_enter(struct frame frame, struct ieee80211_
 		read_netdev(e, dev);
 	wdev = sdata_wdev(sdata, dev);
 	if (wdev) {
-		e->iftype = BPF_CORE_READ(wdev, iftype);
-		read_wiphy(e, BPF_CORE_READ(wdev, wiphy));
+		read_wdev(e, wdev);
+		read_net(&e->net, BPF_CORE_READ(wdev, wiphy, _net.net));
 	}
 	event_send(e);
 	return 0;
@@ -466,4 +485,88 @@ SEC("kprobe/ieee80211_if_remove")
 int BPF_KPROBE(if_remove_kprobe, struct ieee80211_sub_if_data *sdata)
 {
 	return if_remove_enter(kprobe_frame(ctx), sdata);
+}
+
+/*
+ * cfg80211_register_wdev(rdev, wdev) and cfg80211_unregister_wdev(wdev): any
+ * driver's interfaces without a netdev pass here. Those with one do, too, each
+ * time they change namespaces; register_netdevice and the like tell of them.
+ */
+
+static __always_inline bool has_netdev(struct wireless_dev *wdev)
+{
+	return BPF_CORE_READ(wdev, netdev) != NULL;
+}
+
+static __always_inline int wdev_register_enter(struct frame frame, struct wireless_dev *wdev)
+{
+	struct call call = {.object = (__u64)wdev};
+
+	if (!has_netdev(wdev) && hit(NST_WDEV_REGISTER))
+		call_begin(NST_WDEV_REGISTER, frame, &call);
+	return 0;
+}
+
+static __always_inline void wdev_send(struct nst_event *e, struct wireless_dev *wdev)
+{
+	if (!e)
+		return;
+	read_wdev(e, wdev);
+	read_net(&e->net, BPF_CORE_READ(wdev, wiphy, _net.net));
+	event_send(e);
+}
+
+static __always_inline int wdev_register_exit(struct frame frame)
+{
+	struct call *call = returning(NST_WDEV_REGISTER, frame);
+
+	if (!call)
+		return 0; /* of one that has a netdev */
+	wdev_send(event_begin(NST_WDEV_REGISTER, NST_EXIT, frame, call),
+		  (struct wireless_dev *)call->object);
+	call_end(NST_WDEV_REGISTER, call);
+	return 0;
+}
+
+SEC("fentry/cfg80211_register_wdev")
+int BPF_PROG(wdev_register_fentry, void *rdev, struct wireless_dev *wdev)
+{
+	return wdev_register_enter(fentry_frame(ctx, wdev), wdev);
+}
+
+SEC("fexit/cfg80211_register_wdev")
+int BPF_PROG(wdev_register_fexit, void *rdev, struct wireless_dev *wdev)
+{
+	return wdev_register_exit(fentry_frame(ctx, wdev));
+}
+
+SEC("kprobe/cfg80211_register_wdev")
+int BPF_KPROBE(wdev_register_kprobe, void *rdev, struct wireless_dev *wdev)
+{
+	return wdev_register_enter(kprobe_frame(ctx), wdev);
+}
+
+SEC("kretprobe/cfg80211_register_wdev")
+int wdev_register_kretprobe(struct pt_regs *ctx)
+{
+	return wdev_register_exit(kretprobe_frame(ctx));
+}
+
+static __always_inline int wdev_unregister_enter(struct frame frame, struct wireless_dev *wdev)
+{
+	if (!has_netdev(wdev) && hit(NST_WDEV_UNREGISTER))
+		wdev_send(event_begin(NST_WDEV_UNREGISTER, NST_INSTANT, frame, NULL), wdev);
+	return 0;
+}
+
+SEC("fentry/cfg80211_unregister_wdev")
+int BPF_PROG(wdev_unregister_fentry, struct wireless_dev *wdev)
+{
+	return wdev_unregister_enter(fentry_frame(ctx, wdev), wdev);
+}
+
+SEC("kprobe/cfg80211_unregister_wdev")
+int BPF_KPROBE(wdev_unregister_kprobe, struct wireless_dev *wdev)
+{
+	return wdev_unregister_enter(kprobe_frame(ctx), wdev);
 }

@@ -190,6 +190,7 @@ const (
 	bpfNstKindNST_NETNS_PUT         bpfNstKind = 34
 	bpfNstKindNST_PERNET_EXIT       bpfNstKind = 35
 	bpfNstKindNST_DEVICE_RENAME     bpfNstKind = 36
+	bpfNstKindNST_PRE_DOIT          bpfNstKind = 37
 	bpfNstKindNST_TASK_SWITCH       bpfNstKind = 48
 	bpfNstKindNST_TASK_FORK         bpfNstKind = 49
 	bpfNstKindNST_TASK_EXEC         bpfNstKind = 50
@@ -254,6 +255,14 @@ const (
 	bpfNstRingNST_TASKS     bpfNstRing = 2
 	bpfNstRingNST_STEPS     bpfNstRing = 3
 	bpfNstRingNST_RINGS     bpfNstRing = 4
+)
+
+type bpfNstStage uint32
+
+const (
+	bpfNstStageNST_STAGE_REFUSED  bpfNstStage = 1
+	bpfNstStageNST_STAGE_PRE_DOIT bpfNstStage = 2
+	bpfNstStageNST_STAGE_HANDLED  bpfNstStage = 3
 )
 
 type bpfNstStep struct {
@@ -333,6 +342,21 @@ const (
 	bpfNstTaskOpNST_OP_EXIT   bpfNstTaskOp = 4
 )
 
+type bpfRequest struct {
+	_          structs.HostLayout
+	Has        uint32
+	WiphyIndex int32
+	Ifindex    int32
+	WdevId     uint32
+	Iftype     uint32
+	Pid        uint32
+	Fd         int32
+	Nsid       int32
+	Name       [64]int8
+	WiphyName  [64]int8
+	LinkKind   [16]int8
+}
+
 type bpfSteps struct {
 	_        structs.HostLayout
 	At       uint32
@@ -355,6 +379,7 @@ const (
 	bpfMapLifecycle                  = "lifecycle"
 	bpfMapPackets                    = "packets"
 	bpfMapProbeStats                 = "probe_stats"
+	bpfMapRequests                   = "requests"
 	bpfMapSequence                   = "sequence"
 	bpfMapSteps                      = "steps"
 	bpfMapTasks                      = "tasks"
@@ -384,6 +409,10 @@ const (
 	bpfProgNetByFdFexit              = "net_by_fd_fexit"
 	bpfProgNetByFdKprobe             = "net_by_fd_kprobe"
 	bpfProgNetByFdKretprobe          = "net_by_fd_kretprobe"
+	bpfProgNetByPidFentry            = "net_by_pid_fentry"
+	bpfProgNetByPidFexit             = "net_by_pid_fexit"
+	bpfProgNetByPidKprobe            = "net_by_pid_kprobe"
+	bpfProgNetByPidKretprobe         = "net_by_pid_kretprobe"
 	bpfProgNetdevMoveFentry          = "netdev_move_fentry"
 	bpfProgNetdevMoveFexit           = "netdev_move_fexit"
 	bpfProgNetdevMoveKprobe          = "netdev_move_kprobe"
@@ -402,6 +431,10 @@ const (
 	bpfProgNetnsPutFexit             = "netns_put_fexit"
 	bpfProgNetnsPutKprobe            = "netns_put_kprobe"
 	bpfProgNetnsPutKretprobe         = "netns_put_kretprobe"
+	bpfProgNl80211Fentry             = "nl80211_fentry"
+	bpfProgNl80211Fexit              = "nl80211_fexit"
+	bpfProgNl80211Kprobe             = "nl80211_kprobe"
+	bpfProgNl80211Kretprobe          = "nl80211_kretprobe"
 	bpfProgNsidFentry                = "nsid_fentry"
 	bpfProgNsidFexit                 = "nsid_fexit"
 	bpfProgNsidKprobe                = "nsid_kprobe"
@@ -420,6 +453,10 @@ const (
 	bpfProgOpsInitFexit              = "ops_init_fexit"
 	bpfProgOpsInitKprobe             = "ops_init_kprobe"
 	bpfProgOpsInitKretprobe          = "ops_init_kretprobe"
+	bpfProgPreDoitFentry             = "pre_doit_fentry"
+	bpfProgPreDoitFexit              = "pre_doit_fexit"
+	bpfProgPreDoitKprobe             = "pre_doit_kprobe"
+	bpfProgPreDoitKretprobe          = "pre_doit_kretprobe"
 	bpfProgPutNetFentry              = "put_net_fentry"
 	bpfProgPutNetKprobe              = "put_net_kprobe"
 	bpfProgRegisterDeviceFentry      = "register_device_fentry"
@@ -430,6 +467,10 @@ const (
 	bpfProgRegisterPernetKretprobe   = "register_pernet_kretprobe"
 	bpfProgRegisterSubsysFentry      = "register_subsys_fentry"
 	bpfProgRegisterSubsysKprobe      = "register_subsys_kprobe"
+	bpfProgRtnetlinkFentry           = "rtnetlink_fentry"
+	bpfProgRtnetlinkFexit            = "rtnetlink_fexit"
+	bpfProgRtnetlinkKprobe           = "rtnetlink_kprobe"
+	bpfProgRtnetlinkKretprobe        = "rtnetlink_kretprobe"
 	bpfProgSetupNetFentry            = "setup_net_fentry"
 	bpfProgSetupNetFexit             = "setup_net_fexit"
 	bpfProgSetupNetKprobe            = "setup_net_kprobe"
@@ -449,6 +490,12 @@ const (
 	bpfProgUnregisterPernetKretprobe = "unregister_pernet_kretprobe"
 	bpfProgUnregisterSubsysFentry    = "unregister_subsys_fentry"
 	bpfProgUnregisterSubsysKprobe    = "unregister_subsys_kprobe"
+	bpfProgWdevRegisterFentry        = "wdev_register_fentry"
+	bpfProgWdevRegisterFexit         = "wdev_register_fexit"
+	bpfProgWdevRegisterKprobe        = "wdev_register_kprobe"
+	bpfProgWdevRegisterKretprobe     = "wdev_register_kretprobe"
+	bpfProgWdevUnregisterFentry      = "wdev_unregister_fentry"
+	bpfProgWdevUnregisterKprobe      = "wdev_unregister_kprobe"
 	bpfProgWiphyFreeFentry           = "wiphy_free_fentry"
 	bpfProgWiphyFreeKprobe           = "wiphy_free_kprobe"
 	bpfProgWiphyNewFentry            = "wiphy_new_fentry"
@@ -478,6 +525,7 @@ const (
 	bpfVarHaveFetch                  = "have_fetch"
 	bpfVarInitialNet                 = "initial_net"
 	bpfVarNetdevMoveArgs             = "netdev_move_args"
+	bpfVarNl80211Family              = "nl80211_family"
 	bpfVarOwnTgid                    = "own_tgid"
 	bpfVarPerCpuOffset               = "per_cpu_offset"
 	bpfVarPossibleCpus               = "possible_cpus"
@@ -494,6 +542,7 @@ const (
 	bpfVarSdataKnown                 = "sdata_known"
 	bpfVarSdataWdevOffset            = "sdata_wdev_offset"
 	bpfVarSetupNetArgs               = "setup_net_args"
+	bpfVarStagesKnown                = "stages_known"
 	bpfVarUnusedNstDrop              = "unused_nst_drop"
 	bpfVarUnusedNstEvent             = "unused_nst_event"
 	bpfVarUnusedNstFlag              = "unused_nst_flag"
@@ -503,6 +552,7 @@ const (
 	bpfVarUnusedNstPhase             = "unused_nst_phase"
 	bpfVarUnusedNstReturn            = "unused_nst_return"
 	bpfVarUnusedNstRing              = "unused_nst_ring"
+	bpfVarUnusedNstStage             = "unused_nst_stage"
 	bpfVarUnusedNstStep              = "unused_nst_step"
 	bpfVarUnusedNstSteps             = "unused_nst_steps"
 	bpfVarUnusedNstTask              = "unused_nst_task"
@@ -576,6 +626,10 @@ type bpfProgramSpecs struct {
 	NetByFdFexit              *ebpf.ProgramSpec `ebpf:"net_by_fd_fexit"`
 	NetByFdKprobe             *ebpf.ProgramSpec `ebpf:"net_by_fd_kprobe"`
 	NetByFdKretprobe          *ebpf.ProgramSpec `ebpf:"net_by_fd_kretprobe"`
+	NetByPidFentry            *ebpf.ProgramSpec `ebpf:"net_by_pid_fentry"`
+	NetByPidFexit             *ebpf.ProgramSpec `ebpf:"net_by_pid_fexit"`
+	NetByPidKprobe            *ebpf.ProgramSpec `ebpf:"net_by_pid_kprobe"`
+	NetByPidKretprobe         *ebpf.ProgramSpec `ebpf:"net_by_pid_kretprobe"`
 	NetdevMoveFentry          *ebpf.ProgramSpec `ebpf:"netdev_move_fentry"`
 	NetdevMoveFexit           *ebpf.ProgramSpec `ebpf:"netdev_move_fexit"`
 	NetdevMoveKprobe          *ebpf.ProgramSpec `ebpf:"netdev_move_kprobe"`
@@ -594,6 +648,10 @@ type bpfProgramSpecs struct {
 	NetnsPutFexit             *ebpf.ProgramSpec `ebpf:"netns_put_fexit"`
 	NetnsPutKprobe            *ebpf.ProgramSpec `ebpf:"netns_put_kprobe"`
 	NetnsPutKretprobe         *ebpf.ProgramSpec `ebpf:"netns_put_kretprobe"`
+	Nl80211Fentry             *ebpf.ProgramSpec `ebpf:"nl80211_fentry"`
+	Nl80211Fexit              *ebpf.ProgramSpec `ebpf:"nl80211_fexit"`
+	Nl80211Kprobe             *ebpf.ProgramSpec `ebpf:"nl80211_kprobe"`
+	Nl80211Kretprobe          *ebpf.ProgramSpec `ebpf:"nl80211_kretprobe"`
 	NsidFentry                *ebpf.ProgramSpec `ebpf:"nsid_fentry"`
 	NsidFexit                 *ebpf.ProgramSpec `ebpf:"nsid_fexit"`
 	NsidKprobe                *ebpf.ProgramSpec `ebpf:"nsid_kprobe"`
@@ -612,6 +670,10 @@ type bpfProgramSpecs struct {
 	OpsInitFexit              *ebpf.ProgramSpec `ebpf:"ops_init_fexit"`
 	OpsInitKprobe             *ebpf.ProgramSpec `ebpf:"ops_init_kprobe"`
 	OpsInitKretprobe          *ebpf.ProgramSpec `ebpf:"ops_init_kretprobe"`
+	PreDoitFentry             *ebpf.ProgramSpec `ebpf:"pre_doit_fentry"`
+	PreDoitFexit              *ebpf.ProgramSpec `ebpf:"pre_doit_fexit"`
+	PreDoitKprobe             *ebpf.ProgramSpec `ebpf:"pre_doit_kprobe"`
+	PreDoitKretprobe          *ebpf.ProgramSpec `ebpf:"pre_doit_kretprobe"`
 	PutNetFentry              *ebpf.ProgramSpec `ebpf:"put_net_fentry"`
 	PutNetKprobe              *ebpf.ProgramSpec `ebpf:"put_net_kprobe"`
 	RegisterDeviceFentry      *ebpf.ProgramSpec `ebpf:"register_device_fentry"`
@@ -622,6 +684,10 @@ type bpfProgramSpecs struct {
 	RegisterPernetKretprobe   *ebpf.ProgramSpec `ebpf:"register_pernet_kretprobe"`
 	RegisterSubsysFentry      *ebpf.ProgramSpec `ebpf:"register_subsys_fentry"`
 	RegisterSubsysKprobe      *ebpf.ProgramSpec `ebpf:"register_subsys_kprobe"`
+	RtnetlinkFentry           *ebpf.ProgramSpec `ebpf:"rtnetlink_fentry"`
+	RtnetlinkFexit            *ebpf.ProgramSpec `ebpf:"rtnetlink_fexit"`
+	RtnetlinkKprobe           *ebpf.ProgramSpec `ebpf:"rtnetlink_kprobe"`
+	RtnetlinkKretprobe        *ebpf.ProgramSpec `ebpf:"rtnetlink_kretprobe"`
 	SetupNetFentry            *ebpf.ProgramSpec `ebpf:"setup_net_fentry"`
 	SetupNetFexit             *ebpf.ProgramSpec `ebpf:"setup_net_fexit"`
 	SetupNetKprobe            *ebpf.ProgramSpec `ebpf:"setup_net_kprobe"`
@@ -641,6 +707,12 @@ type bpfProgramSpecs struct {
 	UnregisterPernetKretprobe *ebpf.ProgramSpec `ebpf:"unregister_pernet_kretprobe"`
 	UnregisterSubsysFentry    *ebpf.ProgramSpec `ebpf:"unregister_subsys_fentry"`
 	UnregisterSubsysKprobe    *ebpf.ProgramSpec `ebpf:"unregister_subsys_kprobe"`
+	WdevRegisterFentry        *ebpf.ProgramSpec `ebpf:"wdev_register_fentry"`
+	WdevRegisterFexit         *ebpf.ProgramSpec `ebpf:"wdev_register_fexit"`
+	WdevRegisterKprobe        *ebpf.ProgramSpec `ebpf:"wdev_register_kprobe"`
+	WdevRegisterKretprobe     *ebpf.ProgramSpec `ebpf:"wdev_register_kretprobe"`
+	WdevUnregisterFentry      *ebpf.ProgramSpec `ebpf:"wdev_unregister_fentry"`
+	WdevUnregisterKprobe      *ebpf.ProgramSpec `ebpf:"wdev_unregister_kprobe"`
 	WiphyFreeFentry           *ebpf.ProgramSpec `ebpf:"wiphy_free_fentry"`
 	WiphyFreeKprobe           *ebpf.ProgramSpec `ebpf:"wiphy_free_kprobe"`
 	WiphyNewFentry            *ebpf.ProgramSpec `ebpf:"wiphy_new_fentry"`
@@ -680,6 +752,7 @@ type bpfMapSpecs struct {
 	Lifecycle    *ebpf.MapSpec `ebpf:"lifecycle"`
 	Packets      *ebpf.MapSpec `ebpf:"packets"`
 	ProbeStats   *ebpf.MapSpec `ebpf:"probe_stats"`
+	Requests     *ebpf.MapSpec `ebpf:"requests"`
 	Sequence     *ebpf.MapSpec `ebpf:"sequence"`
 	Steps        *ebpf.MapSpec `ebpf:"steps"`
 	Tasks        *ebpf.MapSpec `ebpf:"tasks"`
@@ -693,6 +766,7 @@ type bpfVariableSpecs struct {
 	HaveFetch          *ebpf.VariableSpec `ebpf:"have_fetch"`
 	InitialNet         *ebpf.VariableSpec `ebpf:"initial_net"`
 	NetdevMoveArgs     *ebpf.VariableSpec `ebpf:"netdev_move_args"`
+	Nl80211Family      *ebpf.VariableSpec `ebpf:"nl80211_family"`
 	OwnTgid            *ebpf.VariableSpec `ebpf:"own_tgid"`
 	PerCpuOffset       *ebpf.VariableSpec `ebpf:"per_cpu_offset"`
 	PossibleCpus       *ebpf.VariableSpec `ebpf:"possible_cpus"`
@@ -709,6 +783,7 @@ type bpfVariableSpecs struct {
 	SdataKnown         *ebpf.VariableSpec `ebpf:"sdata_known"`
 	SdataWdevOffset    *ebpf.VariableSpec `ebpf:"sdata_wdev_offset"`
 	SetupNetArgs       *ebpf.VariableSpec `ebpf:"setup_net_args"`
+	StagesKnown        *ebpf.VariableSpec `ebpf:"stages_known"`
 	UnusedNstDrop      *ebpf.VariableSpec `ebpf:"unused_nst_drop"`
 	UnusedNstEvent     *ebpf.VariableSpec `ebpf:"unused_nst_event"`
 	UnusedNstFlag      *ebpf.VariableSpec `ebpf:"unused_nst_flag"`
@@ -718,6 +793,7 @@ type bpfVariableSpecs struct {
 	UnusedNstPhase     *ebpf.VariableSpec `ebpf:"unused_nst_phase"`
 	UnusedNstReturn    *ebpf.VariableSpec `ebpf:"unused_nst_return"`
 	UnusedNstRing      *ebpf.VariableSpec `ebpf:"unused_nst_ring"`
+	UnusedNstStage     *ebpf.VariableSpec `ebpf:"unused_nst_stage"`
 	UnusedNstStep      *ebpf.VariableSpec `ebpf:"unused_nst_step"`
 	UnusedNstSteps     *ebpf.VariableSpec `ebpf:"unused_nst_steps"`
 	UnusedNstTask      *ebpf.VariableSpec `ebpf:"unused_nst_task"`
@@ -751,6 +827,7 @@ type bpfMaps struct {
 	Lifecycle    *ebpf.Map `ebpf:"lifecycle"`
 	Packets      *ebpf.Map `ebpf:"packets"`
 	ProbeStats   *ebpf.Map `ebpf:"probe_stats"`
+	Requests     *ebpf.Map `ebpf:"requests"`
 	Sequence     *ebpf.Map `ebpf:"sequence"`
 	Steps        *ebpf.Map `ebpf:"steps"`
 	Tasks        *ebpf.Map `ebpf:"tasks"`
@@ -766,6 +843,7 @@ func (m *bpfMaps) Close() error {
 		m.Lifecycle,
 		m.Packets,
 		m.ProbeStats,
+		m.Requests,
 		m.Sequence,
 		m.Steps,
 		m.Tasks,
@@ -780,6 +858,7 @@ type bpfVariables struct {
 	HaveFetch          *ebpf.Variable `ebpf:"have_fetch"`
 	InitialNet         *ebpf.Variable `ebpf:"initial_net"`
 	NetdevMoveArgs     *ebpf.Variable `ebpf:"netdev_move_args"`
+	Nl80211Family      *ebpf.Variable `ebpf:"nl80211_family"`
 	OwnTgid            *ebpf.Variable `ebpf:"own_tgid"`
 	PerCpuOffset       *ebpf.Variable `ebpf:"per_cpu_offset"`
 	PossibleCpus       *ebpf.Variable `ebpf:"possible_cpus"`
@@ -796,6 +875,7 @@ type bpfVariables struct {
 	SdataKnown         *ebpf.Variable `ebpf:"sdata_known"`
 	SdataWdevOffset    *ebpf.Variable `ebpf:"sdata_wdev_offset"`
 	SetupNetArgs       *ebpf.Variable `ebpf:"setup_net_args"`
+	StagesKnown        *ebpf.Variable `ebpf:"stages_known"`
 	UnusedNstDrop      *ebpf.Variable `ebpf:"unused_nst_drop"`
 	UnusedNstEvent     *ebpf.Variable `ebpf:"unused_nst_event"`
 	UnusedNstFlag      *ebpf.Variable `ebpf:"unused_nst_flag"`
@@ -805,6 +885,7 @@ type bpfVariables struct {
 	UnusedNstPhase     *ebpf.Variable `ebpf:"unused_nst_phase"`
 	UnusedNstReturn    *ebpf.Variable `ebpf:"unused_nst_return"`
 	UnusedNstRing      *ebpf.Variable `ebpf:"unused_nst_ring"`
+	UnusedNstStage     *ebpf.Variable `ebpf:"unused_nst_stage"`
 	UnusedNstStep      *ebpf.Variable `ebpf:"unused_nst_step"`
 	UnusedNstSteps     *ebpf.Variable `ebpf:"unused_nst_steps"`
 	UnusedNstTask      *ebpf.Variable `ebpf:"unused_nst_task"`
@@ -840,6 +921,10 @@ type bpfPrograms struct {
 	NetByFdFexit              *ebpf.Program `ebpf:"net_by_fd_fexit"`
 	NetByFdKprobe             *ebpf.Program `ebpf:"net_by_fd_kprobe"`
 	NetByFdKretprobe          *ebpf.Program `ebpf:"net_by_fd_kretprobe"`
+	NetByPidFentry            *ebpf.Program `ebpf:"net_by_pid_fentry"`
+	NetByPidFexit             *ebpf.Program `ebpf:"net_by_pid_fexit"`
+	NetByPidKprobe            *ebpf.Program `ebpf:"net_by_pid_kprobe"`
+	NetByPidKretprobe         *ebpf.Program `ebpf:"net_by_pid_kretprobe"`
 	NetdevMoveFentry          *ebpf.Program `ebpf:"netdev_move_fentry"`
 	NetdevMoveFexit           *ebpf.Program `ebpf:"netdev_move_fexit"`
 	NetdevMoveKprobe          *ebpf.Program `ebpf:"netdev_move_kprobe"`
@@ -858,6 +943,10 @@ type bpfPrograms struct {
 	NetnsPutFexit             *ebpf.Program `ebpf:"netns_put_fexit"`
 	NetnsPutKprobe            *ebpf.Program `ebpf:"netns_put_kprobe"`
 	NetnsPutKretprobe         *ebpf.Program `ebpf:"netns_put_kretprobe"`
+	Nl80211Fentry             *ebpf.Program `ebpf:"nl80211_fentry"`
+	Nl80211Fexit              *ebpf.Program `ebpf:"nl80211_fexit"`
+	Nl80211Kprobe             *ebpf.Program `ebpf:"nl80211_kprobe"`
+	Nl80211Kretprobe          *ebpf.Program `ebpf:"nl80211_kretprobe"`
 	NsidFentry                *ebpf.Program `ebpf:"nsid_fentry"`
 	NsidFexit                 *ebpf.Program `ebpf:"nsid_fexit"`
 	NsidKprobe                *ebpf.Program `ebpf:"nsid_kprobe"`
@@ -876,6 +965,10 @@ type bpfPrograms struct {
 	OpsInitFexit              *ebpf.Program `ebpf:"ops_init_fexit"`
 	OpsInitKprobe             *ebpf.Program `ebpf:"ops_init_kprobe"`
 	OpsInitKretprobe          *ebpf.Program `ebpf:"ops_init_kretprobe"`
+	PreDoitFentry             *ebpf.Program `ebpf:"pre_doit_fentry"`
+	PreDoitFexit              *ebpf.Program `ebpf:"pre_doit_fexit"`
+	PreDoitKprobe             *ebpf.Program `ebpf:"pre_doit_kprobe"`
+	PreDoitKretprobe          *ebpf.Program `ebpf:"pre_doit_kretprobe"`
 	PutNetFentry              *ebpf.Program `ebpf:"put_net_fentry"`
 	PutNetKprobe              *ebpf.Program `ebpf:"put_net_kprobe"`
 	RegisterDeviceFentry      *ebpf.Program `ebpf:"register_device_fentry"`
@@ -886,6 +979,10 @@ type bpfPrograms struct {
 	RegisterPernetKretprobe   *ebpf.Program `ebpf:"register_pernet_kretprobe"`
 	RegisterSubsysFentry      *ebpf.Program `ebpf:"register_subsys_fentry"`
 	RegisterSubsysKprobe      *ebpf.Program `ebpf:"register_subsys_kprobe"`
+	RtnetlinkFentry           *ebpf.Program `ebpf:"rtnetlink_fentry"`
+	RtnetlinkFexit            *ebpf.Program `ebpf:"rtnetlink_fexit"`
+	RtnetlinkKprobe           *ebpf.Program `ebpf:"rtnetlink_kprobe"`
+	RtnetlinkKretprobe        *ebpf.Program `ebpf:"rtnetlink_kretprobe"`
 	SetupNetFentry            *ebpf.Program `ebpf:"setup_net_fentry"`
 	SetupNetFexit             *ebpf.Program `ebpf:"setup_net_fexit"`
 	SetupNetKprobe            *ebpf.Program `ebpf:"setup_net_kprobe"`
@@ -905,6 +1002,12 @@ type bpfPrograms struct {
 	UnregisterPernetKretprobe *ebpf.Program `ebpf:"unregister_pernet_kretprobe"`
 	UnregisterSubsysFentry    *ebpf.Program `ebpf:"unregister_subsys_fentry"`
 	UnregisterSubsysKprobe    *ebpf.Program `ebpf:"unregister_subsys_kprobe"`
+	WdevRegisterFentry        *ebpf.Program `ebpf:"wdev_register_fentry"`
+	WdevRegisterFexit         *ebpf.Program `ebpf:"wdev_register_fexit"`
+	WdevRegisterKprobe        *ebpf.Program `ebpf:"wdev_register_kprobe"`
+	WdevRegisterKretprobe     *ebpf.Program `ebpf:"wdev_register_kretprobe"`
+	WdevUnregisterFentry      *ebpf.Program `ebpf:"wdev_unregister_fentry"`
+	WdevUnregisterKprobe      *ebpf.Program `ebpf:"wdev_unregister_kprobe"`
 	WiphyFreeFentry           *ebpf.Program `ebpf:"wiphy_free_fentry"`
 	WiphyFreeKprobe           *ebpf.Program `ebpf:"wiphy_free_kprobe"`
 	WiphyNewFentry            *ebpf.Program `ebpf:"wiphy_new_fentry"`
@@ -960,6 +1063,10 @@ func (p *bpfPrograms) Close() error {
 		p.NetByFdFexit,
 		p.NetByFdKprobe,
 		p.NetByFdKretprobe,
+		p.NetByPidFentry,
+		p.NetByPidFexit,
+		p.NetByPidKprobe,
+		p.NetByPidKretprobe,
 		p.NetdevMoveFentry,
 		p.NetdevMoveFexit,
 		p.NetdevMoveKprobe,
@@ -978,6 +1085,10 @@ func (p *bpfPrograms) Close() error {
 		p.NetnsPutFexit,
 		p.NetnsPutKprobe,
 		p.NetnsPutKretprobe,
+		p.Nl80211Fentry,
+		p.Nl80211Fexit,
+		p.Nl80211Kprobe,
+		p.Nl80211Kretprobe,
 		p.NsidFentry,
 		p.NsidFexit,
 		p.NsidKprobe,
@@ -996,6 +1107,10 @@ func (p *bpfPrograms) Close() error {
 		p.OpsInitFexit,
 		p.OpsInitKprobe,
 		p.OpsInitKretprobe,
+		p.PreDoitFentry,
+		p.PreDoitFexit,
+		p.PreDoitKprobe,
+		p.PreDoitKretprobe,
 		p.PutNetFentry,
 		p.PutNetKprobe,
 		p.RegisterDeviceFentry,
@@ -1006,6 +1121,10 @@ func (p *bpfPrograms) Close() error {
 		p.RegisterPernetKretprobe,
 		p.RegisterSubsysFentry,
 		p.RegisterSubsysKprobe,
+		p.RtnetlinkFentry,
+		p.RtnetlinkFexit,
+		p.RtnetlinkKprobe,
+		p.RtnetlinkKretprobe,
 		p.SetupNetFentry,
 		p.SetupNetFexit,
 		p.SetupNetKprobe,
@@ -1025,6 +1144,12 @@ func (p *bpfPrograms) Close() error {
 		p.UnregisterPernetKretprobe,
 		p.UnregisterSubsysFentry,
 		p.UnregisterSubsysKprobe,
+		p.WdevRegisterFentry,
+		p.WdevRegisterFexit,
+		p.WdevRegisterKprobe,
+		p.WdevRegisterKretprobe,
+		p.WdevUnregisterFentry,
+		p.WdevUnregisterKprobe,
 		p.WiphyFreeFentry,
 		p.WiphyFreeKprobe,
 		p.WiphyNewFentry,

@@ -29,6 +29,7 @@ func (s *Set) follow() error {
 	for _, a := range fresh {
 		s.rehook(a)
 	}
+	s.followRequests()
 	s.modules.hooked()
 	return err
 }

@@ -23,8 +23,10 @@ type loader struct {
 	kernel *kernel
 	spec   *ebpf.CollectionSpec
 	maps   map[string]*ebpf.Map
-	// recording is the programs' variable of that name; the first loader's.
-	recording *ebpf.Variable
+	// These are variables of the programs: whether to record, by what number
+	// generic netlink knows nl80211, and whether it is seen how far its requests
+	// come; the first loader's.
+	recording, family, stages *ebpf.Variable
 	// offsets is a copy of __per_cpu_offset[] where the kernel's own isn't known,
 	// else nil; the first loader's.
 	offsets *ebpf.Map
@@ -79,8 +81,12 @@ func newLoader(k *kernel, o Options, other *loader) (*loader, error) {
 		return l, nil
 	}
 	l.noInitial = l.findInitial()
-	if l.recording = coll.Variables["recording"]; l.recording == nil {
-		return nil, errors.New("prepare nstrace's programs: no variable recording")
+	for name, v := range map[string]**ebpf.Variable{
+		"recording": &l.recording, "nl80211_family": &l.family, "stages_known": &l.stages,
+	} {
+		if *v = coll.Variables[name]; *v == nil {
+			return nil, fmt.Errorf("prepare nstrace's programs: no variable %s", name)
+		}
 	}
 	l.owner = true
 	if l.events, l.noEvents = openTraceEvents(); l.noEvents == nil {

@@ -259,11 +259,13 @@ func isChanged(name, function string) bool {
 // matches reports whether args are as a candidate of the table wants them.
 func matches(want string, args []string) bool {
 	types := strings.Split(want, ", ")
-	if types[len(types)-1] != "..." {
-		return slices.Equal(types, args)
+	if types[len(types)-1] == "..." {
+		types = types[:len(types)-1]
+		args = args[:min(len(args), len(types))]
 	}
-	types = types[:len(types)-1]
-	return len(args) >= len(types) && slices.Equal(types, args[:len(types)])
+	return slices.EqualFunc(types, args, func(either, arg string) bool {
+		return slices.Contains(strings.Split(either, " | "), arg)
+	})
 }
 
 func absence(p *probe) string {

@@ -192,6 +192,7 @@ func (s *Set) open(o Options) (err error) {
 		return fmt.Errorf("no function could be probed; this kernel may lack kprobes and BPF trampolines, or lock them down. The first: %s: %s",
 			s.probes[0].ledger.Name, failure)
 	}
+	s.followRequests()
 	return nil
 }
 

@@ -38,8 +38,9 @@ type probe struct {
 // candidate is a function that can serve a probe if it is what it should be.
 type candidate struct {
 	name string
-	// args are the arguments its programs expect, as typeName spells them; "..."
-	// at the end allows more, and alone that no program reads them.
+	// args are the arguments its programs expect, as typeName spells them, with
+	// " | " between what may stand for one another; "..." at the end allows more,
+	// and alone that no program reads them.
 	args string
 	// early says that it serves the probe only where struct net counts its
 	// references itself (features.OwnCount).
@@ -150,6 +151,27 @@ var table = []probe{
 		loses:     "when such radios arrive",
 	},
 	{
+		name: "genl_rcv_msg", id: bpfNstKindNST_NL80211, programs: "nl80211",
+		functions: []candidate{{name: "genl_rcv_msg", args: "struct sk_buff *, struct nlmsghdr *, struct netlink_ext_ack *"}}, returns: true,
+		loses: "who asked nl80211 for what, and what was refused before anything happened",
+	},
+	{
+		name: "nl80211_pre_doit", id: bpfNstKindNST_PRE_DOIT, programs: "pre_doit",
+		functions: []candidate{{name: "nl80211_pre_doit", args: "struct genl_ops * | struct genl_split_ops *, struct sk_buff *, struct genl_info *"}},
+		module:    "cfg80211", returns: true,
+		loses: "how far a request over nl80211 came",
+	},
+	{
+		name: "rtnetlink_rcv_msg", id: bpfNstKindNST_RTNETLINK, programs: "rtnetlink",
+		functions: []candidate{{name: "rtnetlink_rcv_msg", args: "struct sk_buff *, struct nlmsghdr *, struct netlink_ext_ack *"}}, returns: true,
+		loses: "who asked for interfaces to be made, moved or renamed, and what was refused before anything happened",
+	},
+	{
+		name: "get_net_ns_by_pid", id: bpfNstKindNST_NET_BY_PID, programs: "net_by_pid",
+		functions: []candidate{{name: "get_net_ns_by_pid", args: "pid_t"}}, returns: true,
+		loses: "which process and namespace a PID meant",
+	},
+	{
 		name: "wiphy_new_nm", id: bpfNstKindNST_WIPHY_NEW, programs: "wiphy_new",
 		functions: []candidate{{name: "wiphy_new_nm", args: "struct cfg80211_ops *, int, char *"}}, module: "cfg80211", returns: true, sleeps: true,
 		loses: "the creation of radios before they are registered",
@@ -183,6 +205,16 @@ var table = []probe{
 		name: "ieee80211_if_remove", id: bpfNstKindNST_IF_REMOVE, programs: "if_remove",
 		functions: []candidate{{name: "ieee80211_if_remove", args: "struct ieee80211_sub_if_data *"}}, module: "mac80211",
 		loses: "which wireless interfaces were removed on request",
+	},
+	{
+		name: "cfg80211_register_wdev", id: bpfNstKindNST_WDEV_REGISTER, programs: "wdev_register",
+		functions: []candidate{{name: "cfg80211_register_wdev", args: "struct cfg80211_registered_device *, struct wireless_dev *"}}, module: "cfg80211", returns: true,
+		loses: "the births of wireless interfaces without a netdev, and their numbers",
+	},
+	{
+		name: "cfg80211_unregister_wdev", id: bpfNstKindNST_WDEV_UNREGISTER, programs: "wdev_unregister",
+		functions: []candidate{{name: "cfg80211_unregister_wdev", args: "struct wireless_dev *"}}, module: "cfg80211",
+		loses: "the ends of wireless interfaces without a netdev",
 	},
 	{
 		name: "dev_change_net_namespace", id: bpfNstKindNST_NETDEV_MOVE, programs: "netdev_move",
