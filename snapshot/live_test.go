@@ -217,7 +217,12 @@ func checkCookie(t *testing.T, state event.NetnsState) {
 	var fromFile uint64
 	for _, holder := range state.Holders {
 		if holder.Kind == "mount" {
-			fromFile = cookieAt(holder.Path, state.Inum)
+			fd, err := openNamespace(holder.Path, state.Inum)
+			if err != nil {
+				t.Fatal(err)
+			}
+			fromFile = openCookie(fd)
+			_ = unix.Close(fd)
 		}
 	}
 	if fromFile != state.Cookie {

@@ -32,8 +32,9 @@ func (m nsMount) name() string {
 }
 
 // parseMountinfo returns the mounts of network namespaces in the text of
-// /proc/*/mountinfo (show_mountinfo in fs/proc_namespace.c), sorted by path and
-// id. Lines that make no sense are passed over: they can't be mounts of
+// /proc/*/mountinfo (show_mountinfo in fs/proc_namespace.c), sorted by path, and
+// those of the same path in the kernel's order, which is that in which they were
+// mounted. Lines that make no sense are passed over: they can't be mounts of
 // namespaces.
 func parseMountinfo(text []byte) []nsMount {
 	var mounts []nsMount
@@ -45,12 +46,7 @@ func parseMountinfo(text []byte) []nsMount {
 			mounts = append(mounts, m)
 		}
 	}
-	sort.Slice(mounts, func(i, j int) bool {
-		if mounts[i].path != mounts[j].path {
-			return mounts[i].path < mounts[j].path
-		}
-		return mounts[i].id < mounts[j].id
-	})
+	sort.SliceStable(mounts, func(i, j int) bool { return mounts[i].path < mounts[j].path })
 	return mounts
 }
 

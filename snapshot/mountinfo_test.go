@@ -17,8 +17,8 @@ func TestParseMountinfo(t *testing.T) {
 		{"one", "36 35" + line, []nsMount{{36, 4026532281, "/run/netns/blue"}}},
 		{"no newline at the end", "36 35 0:4 net:[5] /run/netns/x rw - nsfs nsfs rw", []nsMount{{36, 5, "/run/netns/x"}}},
 		{"twice, as ip netns add may leave it", "40 35" + line + "36 35" + line, []nsMount{
-			{36, 4026532281, "/run/netns/blue"},
 			{40, 4026532281, "/run/netns/blue"},
+			{36, 4026532281, "/run/netns/blue"},
 		}},
 		{
 			"several optional fields", "36 35 0:4 net:[7] /run/netns/x rw shared:1 master:2 propagate_from:3 - nsfs nsfs rw\n",

@@ -27,21 +27,32 @@ type Watcher struct {
 
 // namedMount is what a name stands for.
 type namedMount struct {
-	inum   uint32
-	ids    []int
+	inum uint32
+	ids  []int
+	// stamp is when the namespace's file was made (its change time), which is
+	// when it was first looked at, and stays while it is mounted; 0 if unknown.
+	// The kernel gives mount ids and inums to the next one as soon as they are
+	// free: a name that was removed and made again between two readings may have
+	// both as before, but hardly the stamp too.
+	stamp  int64
 	cookie uint64
 }
 
-// Watch calls notify for every name in /run/netns (or /var/run/netns) that
-// appears or goes away after it has returned, until Close. The names there are
-// already are not reported: begin to watch before calling [Take], whose snapshot
-// has them, and no name falls between.
+// Watch calls notify for every name that appears or goes away after it has
+// returned, until Close: mounts of namespaces anywhere in nstrace's own mount
+// namespace, as `ip netns add` makes them in /run/netns, and container runtimes
+// elsewhere. Names that are there already are not reported: begin to watch before
+// taking a snapshot, which has them, and no name falls between. Mounts in other
+// mount namespaces are not followed: to wait for their changes is to keep them,
+// and all that is mounted there, alive (mounts_open_common in
+// fs/proc_namespace.c). Snapshots have them as holders.
 //
 // It doesn't poll: the kernel wakes whoever polls a mountinfo file at each
 // change of the mount namespace (mounts_poll in fs/proc_namespace.c). Changes
 // between two readings are seen together: a name that came and went in less than
 // a reading takes isn't seen at all. Within a reading, names that went come
-// before names that came, each sorted by path.
+// before names that came, each sorted by path. At the time at which a name is
+// said to have come it stood for that namespace.
 //
 // notify is called from one goroutine, and holds up the next reading until it
 // returns.
@@ -64,6 +75,13 @@ func Watch(notify func(event.NameChange)) (*Watcher, error) {
 		return nil, err
 	}
 	w.names = namesOf(mounts)
+	for where, name := range w.names {
+		var stat unix.Stat_t
+		if err := unix.Stat(where, &stat); err == nil && stat.Ino == uint64(name.inum) {
+			name.stamp = stampOf(&stat)
+			w.names[where] = name
+		}
+	}
 	go w.run()
 	return w, nil
 }
@@ -92,10 +110,12 @@ func (w *Watcher) closeFiles() {
 func (w *Watcher) run() {
 	defer close(w.done)
 	for {
-		changed, stopped, err := w.wait()
-		now := boottime()
+		changed, stopped, err := w.wait(-1)
 		if err == nil && changed {
-			err = w.update(now)
+			err = w.update()
+		}
+		if err == nil && stopped {
+			err = w.settle()
 		}
 		if err != nil {
 			w.err = fmt.Errorf("follow the names of namespaces: %w; later changes of names are unknown", err)
@@ -107,14 +127,33 @@ func (w *Watcher) run() {
 	}
 }
 
-// wait sleeps until the mounts change or Close is called.
-func (w *Watcher) wait() (changed, stopped bool, err error) {
+// settleAttempts bounds how often the mounts are read at the end, should they
+// never stop changing.
+const settleAttempts = 16
+
+// settle sees to what came up in the last update.
+func (w *Watcher) settle() error {
+	for range settleAttempts {
+		changed, _, err := w.wait(0)
+		if err != nil || !changed {
+			return err
+		}
+		if err := w.update(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wait sleeps until the mounts change or Close is called, for timeout
+// milliseconds at most.
+func (w *Watcher) wait(timeout int) (changed, stopped bool, err error) {
 	fds := []unix.PollFd{
 		{Fd: int32(w.mountinfo), Events: unix.POLLPRI},
 		{Fd: int32(w.stop), Events: unix.POLLIN},
 	}
 	for {
-		_, err = unix.Poll(fds, -1)
+		_, err = unix.Poll(fds, timeout)
 		if err != unix.EINTR {
 			break
 		}
@@ -148,40 +187,118 @@ func (w *Watcher) read() ([]nsMount, error) {
 }
 
 // update reads the names, reports how they differ and remembers them.
-func (w *Watcher) update(now uint64) error {
+func (w *Watcher) update() error {
 	mounts, err := w.read()
 	if err != nil {
 		return err
 	}
 	names := namesOf(mounts)
+	w.recognise(names)
 	gone, came := compareNames(w.names, names)
-	for _, where := range gone {
-		old := w.names[where]
-		w.notify(event.NameChange{Time: now, Name: nsMount{path: where}.name(), Path: where, Inum: old.inum, Cookie: old.cookie})
+	goneBy := boottime()
+	cameBy, err := w.verify(names, came)
+	if err != nil {
+		return err
 	}
-	readCookies(names, came)
-	for where, name := range names {
-		if old, ok := w.names[where]; ok && !slices.Contains(came, where) {
-			name.cookie = old.cookie
-			names[where] = name
+	// Somebody may have changed the file's mode or times: then it has another
+	// stamp, and is the same.
+	same := func(where string) bool {
+		old, now := w.names[where], names[where]
+		return old.cookie != 0 && old.cookie == now.cookie && old.inum == now.inum && slices.Contains(gone, where)
+	}
+	for _, where := range gone {
+		if !same(where) {
+			w.tell(goneBy, where, w.names[where], false)
 		}
 	}
 	for _, where := range came {
-		name := names[where]
-		w.notify(event.NameChange{
-			Time: now, Name: nsMount{path: where}.name(), Path: where, Inum: name.inum, Cookie: name.cookie, Added: true,
-		})
+		// One that isn't there has changed again, so there is another update.
+		if name, ok := names[where]; ok && !same(where) {
+			w.tell(cameBy, where, name, true)
+		}
 	}
 	w.names = names
 	return nil
 }
 
+func (w *Watcher) tell(at uint64, where string, name namedMount, added bool) {
+	w.notify(event.NameChange{
+		Time: at, Name: nsMount{path: where}.name(), Path: where, Inum: name.inum, Cookie: name.cookie, Added: added,
+	})
+}
+
+// recognise gives the names that look as they did before what is known of them,
+// unless they stand for another namespace.
+func (w *Watcher) recognise(names map[string]namedMount) {
+	for where, name := range names {
+		old, ok := w.names[where]
+		if !ok || !sameMount(old, name) {
+			continue
+		}
+		name.stamp, name.cookie = old.stamp, old.cookie
+		var stat unix.Stat_t
+		if err := unix.Stat(where, &stat); err == nil && old.stamp != 0 && stampOf(&stat) != old.stamp {
+			name.ids = nil // it only looks so
+		}
+		names[where] = name
+	}
+}
+
+// verify completes what is known of the names at paths, and drops those that
+// don't stand for that namespace any more. It returns a time at which the others
+// did: their namespaces are kept from ending, and so from giving their inums
+// away, until then.
+func (w *Watcher) verify(names map[string]namedMount, paths []string) (at uint64, err error) {
+	if len(paths) == 0 {
+		return 0, nil
+	}
+	for _, where := range paths {
+		name := names[where]
+		fd, err := openNamespace(where, name.inum)
+		if err != nil {
+			continue // gone, or out of reach: what is known is in mountinfo
+		}
+		defer unix.Close(fd)
+		name.stamp, name.cookie = identify(fd)
+		names[where] = name
+	}
+	// They stood for it before this, and those that do after it did at it.
+	at = boottime()
+	mounts, err := w.read()
+	if err != nil {
+		return 0, err
+	}
+	now := namesOf(mounts)
+	for _, where := range paths {
+		if now[where].inum != names[where].inum {
+			delete(names, where)
+			continue
+		}
+		name := names[where]
+		name.ids = now[where].ids
+		names[where] = name
+	}
+	return at, nil
+}
+
+// identify returns by what an open namespace can be told from others that had
+// its inum.
+func identify(fd int) (stamp int64, cookie uint64) {
+	var stat unix.Stat_t
+	if err := unix.Fstat(fd, &stat); err == nil {
+		stamp = stampOf(&stat)
+	}
+	return stamp, openCookie(fd)
+}
+
+func stampOf(stat *unix.Stat_t) int64 { return stat.Ctim.Nano() }
+
 // namesOf returns what the names among mounts stand for, by path.
 func namesOf(mounts []nsMount) map[string]namedMount {
 	names := map[string]namedMount{}
 	for same := range byPath(mounts) {
-		// The last is the newest but where ids were reused. They differ only
-		// when one namespace is mounted over another.
+		// The last is the one to be seen there. They differ only when one
+		// namespace is mounted over another.
 		named := namedMount{inum: same[len(same)-1].inum}
 		for _, m := range same {
 			named.ids = append(named.ids, m.id)
@@ -195,16 +312,13 @@ func namesOf(mounts []nsMount) map[string]namedMount {
 // stands for something else now did both, and so did one none of whose mounts
 // is left: it was removed and made again.
 func compareNames(before, after map[string]namedMount) (gone, came []string) {
-	same := func(a, b namedMount) bool {
-		return a.inum == b.inum && slices.ContainsFunc(a.ids, func(id int) bool { return slices.Contains(b.ids, id) })
-	}
 	for where, old := range before {
-		if now, ok := after[where]; !ok || !same(old, now) {
+		if now, ok := after[where]; !ok || !sameMount(old, now) {
 			gone = append(gone, where)
 		}
 	}
 	for where, now := range after {
-		if old, ok := before[where]; !ok || !same(old, now) {
+		if old, ok := before[where]; !ok || !sameMount(old, now) {
 			came = append(came, where)
 		}
 	}
@@ -213,30 +327,16 @@ func compareNames(before, after map[string]namedMount) (gone, came []string) {
 	return gone, came
 }
 
-// readCookies adds the cookies of the names at paths. One that can't be read
-// stays unknown.
-func readCookies(names map[string]namedMount, paths []string) {
-	for _, where := range paths {
-		name := names[where]
-		name.cookie = cookieAt(where, name.inum)
-		names[where] = name
-	}
+// sameMount reports whether two readings of a path may be of the same mount.
+func sameMount(a, b namedMount) bool {
+	return a.inum == b.inum && slices.ContainsFunc(a.ids, func(id int) bool { return slices.Contains(b.ids, id) })
 }
 
-// cookieAt returns the cookie of the namespace inum mounted at a path, 0 if
-// unknown.
-func cookieAt(where string, inum uint32) uint64 {
-	fd, err := openNamespace(where, inum)
-	if err != nil {
-		return 0
-	}
-	defer unix.Close(fd)
+// openCookie returns the cookie of an open namespace, 0 if unknown.
+func openCookie(fd int) uint64 {
 	cookie := fileCookie(fd)
 	if cookie == 0 {
-		<-onOwnThread(func() { cookie, err = enteredCookie(fd) })
-	}
-	if err != nil {
-		return 0
+		<-onOwnThread(func() { cookie, _ = enteredCookie(fd) })
 	}
 	return cookie
 }

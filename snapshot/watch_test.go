@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -159,6 +160,160 @@ func TestWatchHostileName(t *testing.T) {
 	}
 }
 
+// Mounts anywhere are followed, by their path.
+func TestWatchElsewhere(t *testing.T) {
+	name := uniqueName()
+	inum := addNetns(t, name)
+	path := filepath.Join(t.TempDir(), "a b")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w, changes := watch(t, path)
+	if err := unix.Mount(filepath.Join("/run/netns", name), path, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(path, unix.MNT_DETACH) })
+	if added := next(t, changes); added.Name != path || added.Path != path || added.Inum != inum || !added.Added {
+		t.Errorf("got %+v", added)
+	}
+	_, states := take(t)
+	if want := []string{path, name}; !slices.Equal(states[inum].Names, want) {
+		t.Errorf("names %q, want %q", states[inum].Names, want)
+	}
+	if err := unix.Unmount(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	if gone := next(t, changes); gone.Name != path || gone.Inum != inum || gone.Added {
+		t.Errorf("got %+v", gone)
+	}
+	if err := w.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// tenure is one life's time with a name.
+type tenure struct {
+	inum   uint32
+	cookie uint64
+	// It had the name from between before and from, until between until and
+	// after.
+	before, from, until, after uint64
+}
+
+// hold makes a namespace, mounts it at a path, and unmounts it after a while.
+func hold(path string, a time.Duration) (held tenure, err error) {
+	<-onOwnThread(func() {
+		if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return
+		}
+		var fd int
+		if fd, err = unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+			return
+		}
+		held.inum, _ = readNsLink("/proc", "thread-self", "net")
+		held.cookie, _ = enteredCookie(fd)
+		_ = unix.Close(fd)
+		held.before = boottime()
+		err = unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, "")
+		held.from = boottime()
+	})
+	if err != nil {
+		return held, err
+	}
+	// The thread is gone, so that only the name holds the namespace.
+	time.Sleep(a)
+	held.until = boottime()
+	err = unix.Unmount(path, unix.MNT_DETACH)
+	held.after = boottime()
+	return held, err
+}
+
+// A name that namespaces have in turn, for a moment each, is never said to be
+// that of one at a time when it isn't, and what is left at the end is true.
+func TestWatchReplaced(t *testing.T) {
+	needRoot(t)
+	const cycles, paths = 200, 2
+	dir := t.TempDir()
+	w, changes := watch(t, dir)
+	var truth [paths][]tenure
+	done := make(chan error, paths)
+	for i := range paths {
+		path := filepath.Join(dir, fmt.Sprint(i))
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			for n := range cycles {
+				// Longer and longer: short ones are hardly seen.
+				held, err := hold(path, time.Duration(n)*50*time.Microsecond)
+				if err != nil {
+					done <- err
+					return
+				}
+				truth[i] = append(truth[i], held)
+			}
+			done <- nil
+		}()
+	}
+	for range paths {
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	has := map[string]event.NameChange{}
+	last := uint64(0)
+	for len(changes) > 0 {
+		change := <-changes
+		i := int(change.Path[len(change.Path)-1] - '0')
+		if change.Time < last {
+			t.Errorf("%+v is before the last, at %d", change, last)
+		}
+		last = change.Time
+		old, held := has[change.Path]
+		if !change.Added {
+			if !held || old.Inum != change.Inum || old.Cookie != change.Cookie {
+				t.Errorf("%+v ends %+v", change, old)
+			}
+			delete(has, change.Path)
+			if held && !over(truth[i], old, change.Time) {
+				t.Errorf("%+v wasn't over at %d", old, change.Time)
+			}
+			continue
+		}
+		if held {
+			t.Errorf("%+v comes over %+v", change, old)
+		}
+		seen++
+		has[change.Path] = change
+		if !slices.ContainsFunc(truth[i], func(h tenure) bool {
+			return h.inum == change.Inum && h.cookie == change.Cookie && h.before <= change.Time && change.Time <= h.after
+		}) {
+			t.Errorf("%+v isn't true", change)
+		}
+	}
+	for _, change := range has {
+		t.Errorf("%+v never went", change)
+	}
+	t.Logf("%d of %d were seen", seen, cycles*paths)
+	if seen < cycles/4 {
+		t.Error("those are too few to tell")
+	}
+}
+
+// over reports whether the tenure in which a name came was over at time t.
+func over(truth []tenure, came event.NameChange, t uint64) bool {
+	for _, h := range truth {
+		if h.inum == came.Inum && h.cookie == came.Cookie && h.before <= came.Time && came.Time <= h.after {
+			return h.until <= t
+		}
+	}
+	return false
+}
+
 // Every name that stays is reported once, however fast they come.
 func TestWatchMany(t *testing.T) {
 	needRoot(t)
@@ -201,5 +356,40 @@ func BenchmarkWatchUpdate(b *testing.B) {
 			b.Fatal(err)
 		}
 		compareNames(w.names, namesOf(mounts))
+	}
+}
+
+// A mount that looks as before, its inum and its id too, is another if its file
+// was made at another time.
+func TestWatchRecognise(t *testing.T) {
+	name := uniqueName()
+	inum := addNetns(t, name)
+	path := filepath.Join("/run/netns", name)
+	var stat unix.Stat_t
+	if err := unix.Stat(path, &stat); err != nil {
+		t.Fatal(err)
+	}
+	seen := namedMount{inum: inum, ids: []int{7, 8}}
+	for _, test := range []struct {
+		name   string
+		stamp  int64
+		ids    []int
+		cookie uint64
+		same   bool
+	}{
+		{"the same", stampOf(&stat), []int{7}, 5, true},
+		{"its time is unknown", 0, []int{7}, 5, true},
+		{"made at another time", stampOf(&stat) - 1, []int{7}, 5, false},
+		{"another mount", stampOf(&stat), []int{9}, 5, false},
+	} {
+		w := Watcher{names: map[string]namedMount{path: {inum: inum, ids: test.ids, stamp: test.stamp, cookie: test.cookie}}}
+		names := map[string]namedMount{path: seen}
+		w.recognise(names)
+		if gone, came := compareNames(w.names, names); (len(gone) == 0) != test.same || (len(came) == 0) != test.same {
+			t.Errorf("%s: gone %q, came %q", test.name, gone, came)
+		}
+		if test.same && names[path].cookie != test.cookie {
+			t.Errorf("%s: cookie %d was forgotten", test.name, names[path].cookie)
+		}
 	}
 }
