@@ -47,6 +47,11 @@ func KeptCapabilities() []Kept {
 			unix.CAP_DAC_READ_SEARCH, always,
 		},
 		{
+			"CAP_NET_ADMIN", "",
+			"to open namespaces to which nothing leads but a socket (SIOCGSKNS), for the snapshot at the end",
+			unix.CAP_NET_ADMIN, always,
+		},
+		{
 			"CAP_BPF", "without CAP_SYS_ADMIN, which contains it",
 			"to read the maps; to load programs for modules that are loaded meanwhile",
 			unix.CAP_BPF, withoutAdmin,

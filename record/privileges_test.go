@@ -22,6 +22,7 @@ const (
 	bpf    = 1 << unix.CAP_BPF
 	perf   = 1 << unix.CAP_PERFMON
 	kill   = 1 << unix.CAP_KILL
+	net    = 1 << unix.CAP_NET_ADMIN
 	all    = 1<<(unix.CAP_LAST_CAP+1) - 1
 )
 
@@ -33,9 +34,9 @@ func TestKept(t *testing.T) {
 		options Options
 		want    capSet
 	}{
-		{"root", all, Options{}, admin | ptrace | search},
-		{"root with a command", all, command, admin | ptrace | search | kill},
-		{"root without CAP_SYS_ADMIN", all &^ admin, Options{}, bpf | perf | ptrace | search},
+		{"root", all, Options{}, admin | ptrace | search | net},
+		{"root with a command", all, command, admin | ptrace | search | net | kill},
+		{"root without CAP_SYS_ADMIN", all &^ admin, Options{}, bpf | perf | ptrace | search | net},
 		{"the least", bpf | perf, command, bpf | perf},
 		{"nothing", 0, command, 0},
 	} {
