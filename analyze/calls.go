@@ -101,6 +101,9 @@ func (a *Analyzer) strayCalls(e *event.Event) {
 
 // over reports whether e proves that c, of the same thread, has returned.
 func (c *call) over(e *event.Event) bool {
+	if e.Kind == event.KindPutNet {
+		return false // perhaps an interrupt: RCU lets go of what a closed socket held
+	}
 	switch c.kind {
 	case event.KindCopyNet: // it sets a namespace up and does nothing else
 		return e.Kind != event.KindSetupNet && !event.KindSetupNet.In(e.Within)

@@ -65,6 +65,16 @@ func TestMoves(t *testing.T) {
 		{"by request", func(s *tale) {
 			s.Switch(phy0, story.Initial, red, story.Outcome{}, func() { s.Move(wlan0, red, story.Outcome{}) })
 		}, "phy0:init>red:ok:request wlan0:init>red:ok:carried-by-wiphy", "init:created:moved red:moved:"},
+		{"while an interrupt lets a namespace go", func(s *tale) {
+			s.Setup(blue)
+			s.Switch(phy0, story.Initial, red, story.Outcome{}, func() {
+				within := s.Within
+				s.Within = 0
+				s.Put(blue)
+				s.Within = within
+				s.Move(wlan0, red, story.Outcome{})
+			})
+		}, "phy0:init>red:ok:request wlan0:init>red:ok:carried-by-wiphy", "init:created:moved red:moved:"},
 		{"to where it is", func(s *tale) {
 			s.Switch(phy0, story.Initial, story.Initial, story.Outcome{}, nil)
 		}, "phy0:init>init:ok:request", "init:created:"},
