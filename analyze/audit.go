@@ -51,7 +51,7 @@ func (a *Analyzer) applyClosing() {
 				continue
 			}
 			d.At().rxOut = counter{known: true, packets: l.RxPackets, bytes: l.RxBytes}
-			if d.Kind == "" {
+			if d.Kind == "" && d.Birth == nil {
 				d.Kind = l.Kind
 			}
 			if l.Iftype != 0 {
@@ -89,17 +89,30 @@ func (a *Analyzer) audit() {
 		seen[n] = true
 		a.auditNetns(n, st)
 	}
-	for _, n := range a.m.Namespaces {
-		if n.Alive() && !seen[n] {
-			au.Unverified = append(au.Unverified, n)
-		}
-	}
+	a.auditAbsent(seen)
 	switch {
 	case len(au.Differences) == 0:
 	case !a.m.Opening:
 		au.Note = "the recording has no opening snapshot: what was there before it is unknown"
 	case a.m.Lost != 0 || len(a.m.Damage) != 0:
 		au.Note = "events are missing, which may explain the differences"
+	}
+}
+
+// auditAbsent compares the namespaces that should be there with the kernel's own
+// list, if the snapshot was made by that: then each has its address.
+func (a *Analyzer) auditAbsent(seen map[*Netns]bool) {
+	au := &a.m.Audit
+	unlisted := slices.ContainsFunc(a.closing.Namespaces, func(st event.NetnsState) bool { return st.Ptr == 0 })
+	for _, n := range a.m.Namespaces {
+		switch {
+		case !n.Alive() || seen[n]:
+		case unlisted:
+			au.Unverified = append(au.Unverified, n)
+		default:
+			au.Compared++
+			au.differ("namespace "+n.Label(), "absent", "there")
+		}
 	}
 }
 
@@ -148,7 +161,7 @@ func (a *Analyzer) auditNames(n *Netns, st *event.NetnsState) {
 	}
 }
 
-// auditLinks compares the netdevs by number and name.
+// auditLinks compares the netdevs by number, name, kind and radio.
 func (a *Analyzer) auditLinks(n *Netns, st *event.NetnsState) {
 	there := make(map[int32]bool)
 	for _, l := range st.Links {
@@ -160,6 +173,10 @@ func (a *Analyzer) auditLinks(n *Netns, st *event.NetnsState) {
 			a.m.Audit.differ(what, Escape(l.Name), "absent")
 		case d.Name != l.Name:
 			a.m.Audit.differ(what, Escape(l.Name), Escape(d.Name))
+		case d.Kind != l.Kind:
+			a.m.Audit.differ("kind of "+what, kindOf(l.Kind), kindOf(d.Kind))
+		case d.wiphyIndex() != l.Wiphy:
+			a.m.Audit.differ("radio of "+what, radioOf(l.Wiphy), radioOf(d.wiphyIndex()))
 		}
 	}
 	for _, s := range n.Stays {
@@ -168,6 +185,28 @@ func (a *Analyzer) auditLinks(n *Netns, st *event.NetnsState) {
 			a.m.Audit.differ(fmt.Sprintf("interface %d in %s", s.Ifindex, n.Label()), "absent", Escape(s.Name()))
 		}
 	}
+}
+
+// wiphyIndex is its radio's, -1 if it has none.
+func (d *Device) wiphyIndex() int32 {
+	if d.Wiphy == nil {
+		return -1
+	}
+	return d.Wiphy.Index
+}
+
+func kindOf(kind string) string {
+	if kind == "" {
+		return "none"
+	}
+	return Escape(kind)
+}
+
+func radioOf(index int32) string {
+	if index < 0 {
+		return "none"
+	}
+	return fmt.Sprintf("radio %d", index)
 }
 
 // learnIndex tells a radio that was only ever heard of by its name what its index

@@ -22,6 +22,10 @@ func TestAudit(t *testing.T) {
 		st.Wiphys = []event.Wiphy{{Index: 0, Name: "phy0"}}
 		return st
 	}
+	listed := func(st event.NetnsState, n event.NetRef) event.NetnsState {
+		st.Ptr = n.Ptr
+		return st
+	}
 	tests := []struct {
 		name       string
 		tell       func(*tale) *Model
@@ -41,6 +45,16 @@ func TestAudit(t *testing.T) {
 			return s.end(home(), named(red))
 		}, 5, "namespace red: there, not gone at +0.014 s", 0, ""},
 		{"a namespace no task or mount shows", func(s *tale) *Model { return s.end(home()) }, 4, "", 1, ""},
+		{
+			"a namespace that the kernel hasn't listed", func(s *tale) *Model { return s.end(listed(home(), story.Initial)) }, 5,
+			"namespace red: absent, not there", 0, "",
+		},
+		{
+			"a namespace with another's address", func(s *tale) *Model {
+				return s.end(listed(home(), story.Initial), listed(named(event.NetRef{Inum: red.Inum}, "red"), blue))
+			}, 6,
+			"namespace net:[4026532001]: there, not never seen; namespace red: absent, not there", 0, "",
+		},
 		{"a name unheard of", func(s *tale) *Model {
 			s.Setup(blue)
 			return s.end(home(), named(red, "red"), named(blue, "blue"))
@@ -60,6 +74,16 @@ func TestAudit(t *testing.T) {
 			st.Links[1].Name = "wlan9"
 			return s.end(st, named(red, "red"))
 		}, 7, "interface 3 in init: wlan9, not wlan0", 0, ""},
+		{"an interface of another kind", func(s *tale) *Model {
+			st := home()
+			st.Links[1].Kind = "veth"
+			return s.end(st, named(red, "red"))
+		}, 7, "kind of interface 3 in init: veth, not none", 0, ""},
+		{"an interface of no radio", func(s *tale) *Model {
+			st := home()
+			st.Links[1].Wiphy = -1
+			return s.end(st, named(red, "red"))
+		}, 7, "radio of interface 3 in init: none, not radio 0", 0, ""},
 		{"a radio elsewhere", func(s *tale) *Model {
 			s.Switch(phy0, story.Initial, red, story.Outcome{}, nil)
 			return s.end(home(), named(red, "red"))
