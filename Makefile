@@ -50,6 +50,14 @@ test-kernels: ## those tests alone that run on every kernel of the lab, by every
 	NSTRACE_UNTESTED=$(UNTESTED) $(GO) test -count=1 -timeout 40m -run 'TestMove|TestProbes|TestSnapshot' ./e2e
 	@$(untested-after)
 
+# With a fresh seed each time, which is said; KERNEL=sid takes one kernel only.
+SEED ?= 0
+N ?= 5000
+.PHONY: test-random
+test-random: ## make random operations on every kernel of the lab and audit what is made of them (SEED=, N=, KERNEL=)
+	@lab/setup go lab
+	$(GO) test -count=1 -timeout 3h -v -run 'TestRandom$(if $(filter file,$(origin KERNEL)),,/^$(KERNEL)$$)' ./e2e -seed $(SEED) -operations $(N)
+
 # go test keeps quiet about what it skipped; e2e writes down what it could not test.
 UNTESTED := $(CURDIR)/out/untested
 untested-before = mkdir -p out && rm -f $(UNTESTED)

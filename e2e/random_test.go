@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/nstrace/nstrace/analyze"
+	"github.com/nstrace/nstrace/lab"
+	"github.com/nstrace/nstrace/trace"
+)
+
+var (
+	randomSeed = flag.Uint64("seed", 1, "what TestRandom's choices follow from; 0 takes the time")
+	randomDir  = flag.String("leave", "", "leave what TestRandom recorded in `DIR`")
+	randomRead = flag.Bool("reread", false, "don't record, but check what -leave left")
+	randomN    = flag.Int("operations", 1000, "how many operations TestRandom makes on each kernel")
+)
+
+// randomScript records what lab/scenario/random does, which leaves a world alive, and then has the machine's own
+// tools look at that.
+const randomScript = `
+./nstrace record --load-modules -o random.nst -- ./random -n "$1" -seed "$2" out
+rm -rf look
+mkdir look
+while read -r inum path; do
+	nsenter --net="$path" sh -c "ip -j link >look/$inum.links; iw dev >look/$inum.vifs"
+done <out/paths
+lsns --json --type net --output NS,PID,TYPE >look/lsns
+`
+
+// TestRandom makes thousands of random operations, legal and illegal, on each
+// kernel of the lab, and holds what nstrace makes of them against what the
+// kernel answered and what is there in the end. A seed that fails is one to
+// repeat:
+//
+//	go test ./e2e -run 'TestRandom/^sid$' -seed 17
+func TestRandom(t *testing.T) {
+	if testing.Short() {
+		t.Skip("boots virtual machines")
+	}
+	seed := *randomSeed
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
+	}
+	for _, suite := range lab.Suites() {
+		t.Run(suite, func(t *testing.T) {
+			t.Parallel()
+			t.Logf("repeat with -seed %d -operations %d", seed, *randomN)
+			r := runRandom(t, suite, seed)
+			r.checkAudit(t)
+			r.checkKinds(t)
+			r.checkNamespaces(t)
+			r.checkMoves(t)
+			r.checkRenames(t)
+			r.checkLinks(t)
+			r.checkRadios(t)
+			r.checkVifs(t)
+			r.checkWorld(t)
+			r.checkReuse(t)
+		})
+	}
+}
+
+// randomRun is what a run has left.
+type randomRun struct {
+	dir, nstrace, file string
+	ops                []*randomOp
+	summary            randomSummary
+	model              *analyze.Model
+	// spaces are the namespaces by the numbers that the driver gave them.
+	spaces map[int]*analyze.Netns
+}
+
+// randomOp is a line of the driver's log: see lab/scenario/random.
+type randomOp struct {
+	N        int
+	Op, Case string
+	Args     struct {
+		ID             int
+		To             *int
+		Name, New      string
+		Kind           string
+		Ifindex, Index int32
+		// Inum is the new namespace's, Inums those of several. Dead are the ids of
+		// those that die of it.
+		Inum  uint32
+		Inums []uint32
+		Dead  []int
+		// The numbers of the new task, of its parent, and of who was told to do it.
+		PID, TID     uint32
+		Parent, Task uint32
+		Done         []struct{ Inum, Errno uint32 }
+	}
+	Errno uint32
+	Error string
+	From  uint64 `json:"from_ns"`
+	To    uint64 `json:"to_ns"`
+
+	args json.RawMessage // as they are in the log
+}
+
+func (o *randomOp) String() string {
+	return fmt.Sprintf("operation %d, %s %s %s: %s", o.N, o.Op, o.Case, o.args, o.Error)
+}
+
+type randomSummary struct {
+	Seed       uint64
+	Operations int
+	PID        uint32
+	Cases      map[string]struct {
+		Succeeded int
+		Failed    map[string]int
+	}
+	From uint64 `json:"from_ns"`
+	To   uint64 `json:"to_ns"`
+}
+
+func runRandom(t *testing.T, suite string, seed uint64) *randomRun {
+	t.Helper()
+	r := &randomRun{dir: t.TempDir()}
+	if *randomDir != "" {
+		r.dir = filepath.Join(*randomDir, suite)
+		if err := os.MkdirAll(r.dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.nstrace, r.file = filepath.Join(r.dir, "nstrace"), filepath.Join(r.dir, "random.nst")
+	build(t, r.nstrace, "build", "../cmd/nstrace")
+	if !*randomRead {
+		r.record(t, suite, seed)
+	}
+	r.read(t)
+	return r
+}
+
+func (r *randomRun) record(t *testing.T, suite string, seed uint64) {
+	t.Helper()
+	build(t, filepath.Join(r.dir, "random"), "build", "../lab/scenario/random")
+	kernel := kernelOf(t, suite, runtime.GOARCH)
+	// go test's own timeout is there for the rest.
+	const timeout = 2 * time.Hour
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	var out bytes.Buffer
+	vm := lab.VM{Kernel: kernel, Share: r.dir, Timeout: timeout, Stdout: &out, Stderr: &out}
+	status, err := vm.Run(ctx, "bash", "-ec", randomScript, "random", fmt.Sprint(*randomN), fmt.Sprint(seed))
+	if err != nil || status != 0 {
+		t.Fatalf("exit status %d, %v\n%s", status, err, out.Bytes())
+	}
+}
+
+func (r *randomRun) read(t *testing.T) {
+	t.Helper()
+	readJSON(t, filepath.Join(r.dir, "out/summary.json"), &r.summary)
+	log, err := os.Open(filepath.Join(r.dir, "out/log.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	for d := json.NewDecoder(log); d.More(); {
+		var line json.RawMessage
+		var raw struct{ Args json.RawMessage }
+		o := &randomOp{}
+		if err := errors.Join(d.Decode(&line), json.Unmarshal(line, o), json.Unmarshal(line, &raw)); err != nil {
+			t.Fatal(err)
+		}
+		o.args = raw.Args
+		r.ops = append(r.ops, o)
+	}
+	if len(r.ops) != *randomN || r.summary.Operations != *randomN {
+		t.Errorf("%d operations in the log, %d in the summary", len(r.ops), r.summary.Operations)
+	}
+	recording, err := trace.Open(r.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer recording.Close()
+	a := analyze.New()
+	if err := recording.Replay(a, trace.ReplayOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	r.model = a.Model()
+}
+
+func readJSON(t *testing.T, file string, v any) {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, v); err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+}
+
+// checkAudit wants nothing lost and the reconstruction to be what the kernel
+// said in the end.
+func (r *randomRun) checkAudit(t *testing.T) {
+	t.Helper()
+	out, err := exec.Command(r.nstrace, "verify", r.file).CombinedOutput()
+	if err != nil {
+		t.Errorf("verify: %v\n%s", err, out)
+	}
+	if r.model.Lost != 0 || !r.model.Clean() {
+		t.Errorf("%d lost: %v", r.model.Lost, r.model.Verdict)
+	}
+	// The world is what the driver's limits let live: see lab/scenario/random/world.go.
+	if n := r.model.Audit.Compared; n < 50 {
+		t.Errorf("only %d things were compared", n)
+	}
+	t.Logf("%d events, %d namespaces, %d interfaces, %d radios, %d moves; %d things compared", r.model.Events,
+		len(r.model.Namespaces), len(r.model.Devices), len(r.model.Wiphys), len(r.model.Moves), r.model.Audit.Compared)
+}
