@@ -27,6 +27,7 @@ func (t *writer) items() []item {
 	for _, n := range t.m.Namespaces {
 		t.netnsItems(n, add)
 	}
+	t.requestItems(add)
 	for _, w := range t.m.Wiphys {
 		t.wiphyItems(w, add)
 	}
