@@ -221,7 +221,7 @@ func (r *randomRun) checkMove(t *testing.T, o *randomOp, moves []*analyze.Move, 
 	if m.From != r.space(o.Args.ID) || m.To != r.space(*o.Args.To) || m.Name != o.Args.Name {
 		t.Errorf("%v: the report has %s from %s to %s", o, m.Name, m.From.Label(), m.To.Label())
 	}
-	if m.Device != nil && m.Ifindex != o.Args.Ifindex || m.Device == nil && m.Wiphy.Index != o.Args.Index {
+	if m.Device != nil && m.Ifindex != o.Args.Ifindex || m.Device == nil && !r.isRadio(m.Wiphy, o) {
 		t.Errorf("%v: the report has number %d, radio %+v", o, m.Ifindex, m.Wiphy)
 	}
 	// A new name is given once the interface is there.
@@ -320,6 +320,16 @@ func (r *randomRun) ended(o *randomOp, ends done[*analyze.Device]) bool {
 	})
 }
 
+// isRadio reports whether w is the radio that o is about. Where there is no BTF of
+// modules, the index is known only of those that were called phyN once, or are
+// there in the end (bpf/layout.h).
+func (r *randomRun) isRadio(w *analyze.Wiphy, o *randomOp) bool {
+	if w.Index < 0 && r.suite == "bullseye" {
+		return true
+	}
+	return w.Index == o.Args.Index
+}
+
 func wiphyBirth(w *analyze.Wiphy) *analyze.Deed {
 	if w.Birth == nil {
 		return nil
@@ -351,12 +361,12 @@ func (r *randomRun) checkRadios(t *testing.T) {
 			t.Errorf("%v: the report has a radio born", o)
 		case o.Errno != 0:
 		case o.Op == "radio.add":
-			if len(born) != 1 || born[0].Index != o.Args.Index || born[0].BornIn != r.space(o.Args.ID) {
+			if len(born) != 1 || !r.isRadio(born[0], o) || born[0].BornIn != r.space(o.Args.ID) {
 				t.Errorf("%v: the report has %d radios born", o, len(born))
 			}
 		case o.Op == "radio.del":
 			ended := ends.during(o, r.summary.PID)
-			if len(ended) != 1 || ended[0].Index != o.Args.Index {
+			if len(ended) != 1 || !r.isRadio(ended[0], o) {
 				t.Errorf("%v: the report has %d radios ended", o, len(ended))
 			}
 		}
@@ -385,7 +395,7 @@ func (r *randomRun) checkVifs(t *testing.T) {
 				continue // it never reached mac80211
 			}
 			v := vifs[0]
-			if v.Errno != o.Errno || v.Name != o.Args.Name || v.Wiphy.Index != o.Args.Index || v.Netns != r.space(o.Args.ID) {
+			if v.Errno != o.Errno || v.Name != o.Args.Name || !r.isRadio(v.Wiphy, o) || v.Netns != r.space(o.Args.ID) {
 				t.Errorf("%v: the report has %+v", o, v)
 			}
 		case o.Op == "vif.del" && o.Case == "netdev" && o.Errno == 0:
@@ -394,7 +404,7 @@ func (r *randomRun) checkVifs(t *testing.T) {
 			}
 		case o.Op == "vif.del" && o.Case == "no netdev" && o.Errno == 0:
 			removed := removals.during(o, r.summary.PID)
-			if len(removed) != 1 || removed[0].Wiphy.Index != o.Args.Index {
+			if len(removed) != 1 || !r.isRadio(removed[0].Wiphy, o) {
 				t.Errorf("%v: the report has %d vifs removed", o, len(removed))
 			}
 		}

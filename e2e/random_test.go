@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -78,6 +79,7 @@ func TestRandom(t *testing.T) {
 
 // randomRun is what a run has left.
 type randomRun struct {
+	suite              string
 	dir, nstrace, file string
 	ops                []*randomOp
 	summary            randomSummary
@@ -132,7 +134,7 @@ type randomSummary struct {
 
 func runRandom(t *testing.T, suite string, seed uint64) *randomRun {
 	t.Helper()
-	r := &randomRun{dir: t.TempDir()}
+	r := &randomRun{suite: suite, dir: t.TempDir()}
 	if *randomDir != "" {
 		r.dir = filepath.Join(*randomDir, suite)
 		if err := os.MkdirAll(r.dir, 0o755); err != nil {
@@ -145,7 +147,30 @@ func runRandom(t *testing.T, suite string, seed uint64) *randomRun {
 		r.record(t, suite, seed)
 	}
 	r.read(t)
+	if missed := r.missed(); len(missed) > 0 && !*randomRead {
+		// Where the kernel can preempt a program, another task's call of the same
+		// function is let pass and counted (__bpf_prog_enter_recur in
+		// kernel/bpf/trampoline.c). A busy host has an emulated machine preempted
+		// anywhere; then only what there is to see can be checked.
+		note(t, "the kernel let calls pass, as the ledger says, %v: recorded again", missed)
+		r.record(t, suite, seed)
+		r.read(t)
+	}
 	return r
+}
+
+// randomAside are probes that say nothing of what the driver does.
+var randomAside = []string{"exit_task_namespaces"}
+
+// missed is how many calls and returns the kernel let pass, by probe.
+func (r *randomRun) missed() map[string]uint64 {
+	missed := map[string]uint64{}
+	for _, p := range r.model.Ledger.Probes {
+		if p.Missed != nil && *p.Missed > 0 && !slices.Contains(randomAside, p.Name) {
+			missed[p.Name] = *p.Missed
+		}
+	}
+	return missed
 }
 
 func (r *randomRun) record(t *testing.T, suite string, seed uint64) {
@@ -166,6 +191,7 @@ func (r *randomRun) record(t *testing.T, suite string, seed uint64) {
 
 func (r *randomRun) read(t *testing.T) {
 	t.Helper()
+	r.ops, r.summary = nil, randomSummary{}
 	readJSON(t, filepath.Join(r.dir, "out/summary.json"), &r.summary)
 	log, err := os.Open(filepath.Join(r.dir, "out/log.jsonl"))
 	if err != nil {
@@ -216,8 +242,19 @@ func (r *randomRun) checkAudit(t *testing.T) {
 	if err != nil {
 		t.Errorf("verify: %v\n%s", err, out)
 	}
-	if r.model.Lost != 0 || !r.model.Clean() {
+	if missed := r.missed(); len(missed) > 0 {
+		note(t, "the kernel let calls pass, as the ledger says: %v", missed)
+	}
+	for _, s := range r.model.Verdict {
+		if s.Severity != analyze.Info && s.Rule != "calls-missed" {
+			t.Errorf("not clean: %s", s.Text)
+		}
+	}
+	if r.model.Lost != 0 {
 		t.Errorf("%d lost: %v", r.model.Lost, r.model.Verdict)
+	}
+	for _, problem := range r.model.SnapshotErrors {
+		t.Errorf("a snapshot couldn't look everywhere: %s", problem)
 	}
 	// The world is what the driver's limits let live: see lab/scenario/random/world.go.
 	if n := r.model.Audit.Compared; n < 50 {
