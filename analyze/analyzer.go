@@ -139,6 +139,9 @@ func (a *Analyzer) HandleEvent(e *event.Event) {
 		a.netdevMove(e)
 	case event.KindNetdevRename:
 		a.netdevRename(e)
+	case event.KindNL80211, event.KindRTNetlink, event.KindNetByPID, event.KindNsid, event.KindSysctl,
+		event.KindWdevRegister, event.KindWdevUnregister:
+		// No life hangs on these: they are recorded, and not told of yet.
 	default:
 		a.odd++
 	}
