@@ -55,19 +55,9 @@ func number(t *testing.T, what string, n *uint64) uint64 {
 	return *n
 }
 
-// TestMissedReturns has more namespaces being made at once than the kernel has
-// kretprobe instances. What the ledger says must be what is missing, and what
-// the kernel counted; no return may be taken for another's.
-func TestMissedReturns(t *testing.T) {
-	if testing.Short() {
-		t.Skip("boots virtual machines")
-	}
-	// Tasks that make one namespace and die, and such that make several in one
-	// thread and live on.
-	const short, long, each = 20, 5, 3
-	for _, suite := range missSuites {
-		t.Run(suite, func(t *testing.T) {
-			dir, _ := runMiss(t, suite, `
+// manyReturns is shell: 36 namespaces, most of them at once, to a recorder that
+// can await one return at a time.
+const manyReturns = `
 record --attach kprobe --kretprobe-instances 1 --delivery off -o miss.nst
 for i in $(seq 5); do
 	perl -e 'for (1..3) { syscall(272, 0x40000000) and die "unshare: $!" } open F, ">/tmp/made.$ARGV[0]"; close F; sleep 1 while 1' $i &
@@ -81,9 +71,30 @@ cat /sys/kernel/tracing/kprobe_profile > profile
 kill -INT $recorder
 wait $recorder
 kill $pids
-`)
+`
+
+// TestMissedReturns has more namespaces being made at once than the kernel has
+// kretprobe instances. What the ledger says must be what is missing, and what
+// the kernel counted; no return may be taken for another's.
+func TestMissedReturns(t *testing.T) {
+	if testing.Short() {
+		t.Skip("boots virtual machines")
+	}
+	// Tasks that make one namespace and die, and such that make several in one
+	// thread and live on.
+	const short, long, each = 20, 5, 3
+	for _, suite := range missSuites {
+		t.Run(suite, func(t *testing.T) {
+			dir, _ := runMiss(t, suite, manyReturns)
 			tape := play(t, filepath.Join(dir, "miss.nst"))
 			p := ledgerOf(t, tape, "setup_net")
+			if p.Missed != nil && p.ReturnsMissed != nil && *p.Missed > *p.ReturnsMissed {
+				// As in TestMove: while BPF is off on a CPU, entries are let pass.
+				note(t, "the kernel let %d entries pass, as the ledger says: recorded again", *p.Missed-*p.ReturnsMissed)
+				dir, _ = runMiss(t, suite, manyReturns)
+				tape = play(t, filepath.Join(dir, "miss.nst"))
+				p = ledgerOf(t, tape, "setup_net")
+			}
 			entries, exits := pairs(t, tape)
 			if want := uint64(short + long*each + 1); p.Hits != want || entries != want {
 				t.Errorf("%d hits and %d entries of %d calls", p.Hits, entries, want)
