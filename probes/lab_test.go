@@ -144,6 +144,10 @@ func (s *story) HandleCount(c *event.Count)     { s.counts[c.Flow] += c.Packets 
 func (s *story) HandleEvent(e *event.Event) {
 	told := *e
 	told.Seq, told.Time, told.Start, told.CPU = 0, 0, 0, 0
+	switch told.Kind {
+	case event.KindSetupNet, event.KindRegisterPernet, event.KindUnregisterPernet:
+		told.Arg = 0 // a time as well
+	}
 	s.events = append(s.events, told)
 }
 
