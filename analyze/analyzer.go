@@ -199,6 +199,7 @@ func (a *Analyzer) HandleLedger(l *event.Ledger) {
 	c := *l
 	c.Probes = append([]event.ProbeLedger(nil), l.Probes...)
 	c.Rings = append([]event.RingLedger(nil), l.Rings...)
+	c.Problems = append([]event.Problem(nil), l.Problems...)
 	a.m.Ledger = &c
 }
 

@@ -23,12 +23,14 @@ const (
 	ruleSnapshot   = "snapshot-incomplete"
 	ruleAudit      = "audit-differs"
 	ruleOdd        = "events-unusable"
+	ruleProblem    = "recorder-hindered"
 )
 
 // verdict says what the recording may have missed, worst first.
 func (a *Analyzer) verdict() {
 	a.verdictFile()
 	a.verdictLoss()
+	a.verdictProblems()
 	a.verdictProbes()
 	a.verdictSnapshots()
 	slices.SortStableFunc(a.m.Verdict, func(x, y Statement) int {
@@ -159,12 +161,64 @@ func lostRecords(ring string, n uint64) string {
 	return plural(n, EscapeText(ring)+" event")
 }
 
+// verdictProblems: what kept the recorder from seeing everything?
+func (a *Analyzer) verdictProblems() {
+	if a.m.Ledger == nil {
+		return
+	}
+	for _, p := range a.m.Ledger.Problems {
+		remedy := ""
+		if p.Remedy != "" {
+			remedy = "; " + EscapeText(p.Remedy)
+		}
+		a.say(Warning, ruleProblem, 0, "%s%s", EscapeText(p.What), remedy)
+	}
+}
+
+// verdictFailed tells each cause of failure once, with the probes it is one for.
+func (a *Analyzer) verdictFailed() {
+	var causes []string
+	failed := map[string][]event.ProbeLedger{}
+	for _, p := range a.m.Ledger.Probes {
+		if p.Status != event.StatusFailed {
+			continue
+		}
+		if failed[p.Cause()] == nil {
+			causes = append(causes, p.Cause())
+		}
+		failed[p.Cause()] = append(failed[p.Cause()], p)
+	}
+	for _, cause := range causes {
+		probes := failed[cause]
+		what, reason, them := "probe", "", "it"
+		if len(probes) > 1 {
+			what, them = "probes", "them"
+		}
+		if r := probes[0].Reason; r != "" {
+			reason = " (" + EscapeText(r) + ")"
+		}
+		var names, loses []string
+		for _, p := range probes {
+			names = append(names, Escape(p.Name))
+			if p.Loses != "" {
+				loses = append(loses, EscapeText(p.Loses))
+			}
+		}
+		without := ""
+		if len(loses) > 0 {
+			without = "; without " + them + ": " + strings.Join(loses, "; ")
+		}
+		a.say(Warning, ruleProbe, 0, "%s %s could not be attached%s%s", what, list(names), reason, without)
+	}
+}
+
 // verdictProbes: what was not hooked, and what did a hook miss?
 func (a *Analyzer) verdictProbes() {
 	if a.m.Ledger == nil {
 		return
 	}
 	a.verdictModules()
+	a.verdictFailed()
 	for _, p := range a.m.Ledger.Probes {
 		reason := ""
 		if p.Reason != "" {
@@ -174,10 +228,7 @@ func (a *Analyzer) verdictProbes() {
 		if p.Loses != "" {
 			loses = "; without it: " + EscapeText(p.Loses)
 		}
-		switch {
-		case p.Status == event.StatusFailed:
-			a.say(Warning, ruleProbe, 0, "probe %s could not be attached%s%s", Escape(p.Name), reason, loses)
-		case p.Status == event.StatusAbsent && p.Needs == "":
+		if p.Status == event.StatusAbsent && p.Needs == "" {
 			a.say(Info, ruleProbe, 0, "probe %s does not exist on this kernel%s%s", Escape(p.Name), reason, loses)
 		}
 		if p.Lost != 0 && !a.ringsLost() {

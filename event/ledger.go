@@ -2,6 +2,8 @@
 
 package event
 
+import "strings"
+
 // Status says what became of a probe.
 type Status string
 
@@ -33,6 +35,17 @@ type Ledger struct {
 	// UnwrittenFrom is a time before which none of them was; 0 if none is known.
 	Unwritten     uint64 `json:"unwritten"`
 	UnwrittenFrom uint64 `json:"unwritten_from_ns,omitempty"`
+	// Problems are what else kept the recording from seeing everything, such as a
+	// privilege that the recorder didn't have.
+	Problems []Problem `json:"problems,omitempty"`
+}
+
+// Problem is one thing that went wrong with a recording.
+type Problem struct {
+	// What says what it was, and what the recording lacks for it.
+	What string `json:"what"`
+	// Remedy says what to do about it, "" if nothing is known to help.
+	Remedy string `json:"remedy,omitempty"`
 }
 
 // ProbeLedger is one probe's account.
@@ -82,6 +95,15 @@ type ProbeLedger struct {
 	// Strays counts returns without an entry: the call began before the
 	// recording, or its entry was missed or could not be remembered.
 	Strays uint64 `json:"strays,omitempty"`
+}
+
+// Cause is the reason but for the function's name: the same for all probes that
+// the same thing keeps from being attached.
+func (p *ProbeLedger) Cause() string {
+	if p.Function == "" {
+		return p.Reason
+	}
+	return strings.ReplaceAll(p.Reason, p.Function, "…")
 }
 
 // RingLedger is one ring's account: Received + Lost is what the kernel sent.

@@ -42,7 +42,7 @@ func (s *session) record(ctx context.Context) (err error) {
 		return s.failed(err)
 	}
 	if s.watcher, err = snapshot.Watch(s.names.add); err != nil {
-		s.warn(fmt.Errorf("names of namespaces won't be followed: %w", err))
+		s.problem(fmt.Sprintf("names of namespaces won't be followed: %v", err), "")
 	}
 	opening := make(chan takenSnapshot, 1)
 	go func() {
@@ -192,7 +192,7 @@ func (s *session) stopping(why string) {
 // opened writes the opening snapshot and lets the recorded world begin.
 func (s *session) opened(snap *takenSnapshot) error {
 	if snap.err != nil {
-		s.warn(fmt.Errorf("take the opening snapshot: %w", snap.err))
+		s.problem(fmt.Sprintf("take the opening snapshot: %v", snap.err), "")
 	}
 	if err := errors.Join(s.writer.Snapshot(&snap.Snapshot), s.writer.Flush()); err != nil {
 		return err

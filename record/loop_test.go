@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nstrace/nstrace/analyze"
 	"github.com/nstrace/nstrace/event"
 	"github.com/nstrace/nstrace/probes"
 	"github.com/nstrace/nstrace/trace"
@@ -361,6 +362,44 @@ func TestFinish(t *testing.T) {
 	if s.result.Events != 2 || s.result.Reason != reasonCommand || s.result.Ledger.Rings[0].Received != 2 || s.result.Bytes == 0 {
 		t.Errorf("got %+v", s.result)
 	}
+}
+
+// TestProblemsAreInTheFile: a warning alone would be gone with the terminal.
+func TestProblemsAreInTheFile(t *testing.T) {
+	s, _, _ := newTestSession(t, Options{}, "exit 0")
+	var warned []string
+	s.options.Warn = func(err error) { warned = append(warned, err.Error()) }
+	opening := make(chan takenSnapshot, 1)
+	opening <- takenSnapshot{err: errors.New("only half of it")}
+	s.problem("CAP_X missing", "run it as root")
+	if err := s.loop(opening); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.finish(nil); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"CAP_X missing; run it as root", "take the opening snapshot: only half of it"}; !slices.Equal(warned, want) {
+		t.Errorf("warned of %q, want %q", warned, want)
+	}
+	want := []event.Problem{{What: "CAP_X missing", Remedy: "run it as root"}, {What: "take the opening snapshot: only half of it"}}
+	if got := lastLedger(t, s.options.Output).Problems; !slices.Equal(got, want) {
+		t.Errorf("the file has %+v, want %+v", got, want)
+	}
+}
+
+// lastLedger is the one with the totals.
+func lastLedger(t *testing.T, path string) event.Ledger {
+	t.Helper()
+	r, err := trace.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	a := analyze.New()
+	if err := r.Replay(a, trace.ReplayOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return *a.Model().Ledger
 }
 
 // TestFinishAfterAnError: the file says so.

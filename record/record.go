@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -112,6 +113,9 @@ type session struct {
 	names       nameQueue
 	command     *command
 	result      Result
+	// problems are for the ledger: what a recording lacks is to be in the file, not
+	// only on a terminal that is long gone.
+	problems []event.Problem
 
 	// keep are the capabilities that the recording needs to its end, giveUp gives up
 	// the others.
@@ -165,7 +169,7 @@ func (s *session) prepare() (err error) {
 	s.probes = set
 	s.taker = snapshot.NewTaker(set.Types())
 	for _, p := range set.Problems() {
-		s.warn(fmt.Errorf("%s; %s", p.What, p.Remedy))
+		s.problem(p.What, p.Remedy)
 	}
 	return s.create()
 }
@@ -197,6 +201,7 @@ func (s *session) create() error {
 	if err != nil {
 		return err
 	}
+	ledger.Problems = s.problems
 	if s.writer, err = s.destination.Begin(recording); err != nil {
 		return err
 	}
@@ -234,6 +239,15 @@ func (s *session) warn(err error) {
 	}
 }
 
+// problem is a warning of something that the recording lacks.
+func (s *session) problem(what, remedy string) {
+	s.problems = append(slices.Clip(s.problems), event.Problem{What: what, Remedy: remedy})
+	if remedy != "" {
+		what += "; " + remedy
+	}
+	s.warn(errors.New(what))
+}
+
 // end asks the loop to stop; from any goroutine.
 func (s *session) end(reason string) {
 	select {
@@ -258,7 +272,9 @@ func (s *session) finish(failed error) error {
 	ended, err := readClock()
 	err = errors.Join(err, s.probes.Stop(s))
 	if s.watcher != nil {
-		err = errors.Join(err, s.watcher.Close())
+		if err := s.watcher.Close(); err != nil {
+			s.problem(err.Error(), "")
+		}
 		s.watcher = nil
 	}
 	s.writeNames()
@@ -282,7 +298,7 @@ func (s *session) finish(failed error) error {
 func (s *session) closingSnapshot() error {
 	snap, err := s.taker.Take(context.Background(), snapshot.Options{Closing: true})
 	if err != nil {
-		s.warn(fmt.Errorf("take the closing snapshot: %w", err))
+		s.problem(fmt.Sprintf("take the closing snapshot: %v", err), "")
 		return nil
 	}
 	return s.writer.Snapshot(&snap)

@@ -63,6 +63,7 @@ func (s *session) writeLedger() error {
 	}
 	s.writer.Flush()
 	ledger.Unwritten, ledger.UnwrittenFrom = s.writer.Unwritten(), s.writer.UnwrittenFrom()
+	ledger.Problems = s.problems
 	last := s.result.Ledger
 	last.Time = ledger.Time
 	if reflect.DeepEqual(last, ledger) {

@@ -65,6 +65,13 @@ type (
 		Rings      []jsonRing  `json:"rings"`
 		Losses     []jsonLoss  `json:"losses"`
 		Damage     []jsonHole  `json:"damage"`
+
+		// Problems are what else kept the recorder from seeing everything.
+		Problems []jsonProblem `json:"problems"`
+	}
+	jsonProblem struct {
+		What   string  `json:"what"`
+		Remedy *string `json:"remedy"`
 	}
 	jsonProbe struct {
 		Name     string  `json:"name"`
@@ -377,7 +384,7 @@ func (j converter) recording() jsonRecording {
 		DurationNS: span(m.Began, m.Ended), Command: append([]string{}, m.Recording.Command...),
 		Complete: m.End != nil, Delivery: orNull(m.Recording.Delivery), Tool: orNull(m.Recording.Tool),
 		Events: m.Events, Clean: m.Clean(), Unknown: append([]string{}, m.Unknown...),
-		Probes: []jsonProbe{}, Rings: []jsonRing{}, Losses: []jsonLoss{}, Damage: []jsonHole{},
+		Probes: []jsonProbe{}, Rings: []jsonRing{}, Losses: []jsonLoss{}, Damage: []jsonHole{}, Problems: []jsonProblem{},
 	}
 	if t := started(m); !t.IsZero() {
 		r.Started = orNull(t.Format(time.RFC3339Nano))
@@ -390,6 +397,9 @@ func (j converter) recording() jsonRecording {
 		r.Lost = &lost
 	}
 	if m.Ledger != nil {
+		for _, p := range m.Ledger.Problems {
+			r.Problems = append(r.Problems, jsonProblem{p.What, orNull(p.Remedy)})
+		}
 		for _, p := range m.Ledger.Probes {
 			r.Probes = append(r.Probes, jsonProbe{
 				Name: p.Name, Hook: orNull(p.Hook), Function: orNull(p.Function), Module: orNull(p.Module),

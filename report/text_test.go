@@ -66,7 +66,8 @@ func hostile() *analyze.Model {
 			{Name: evil, Function: evil, Hook: evil, Status: event.StatusAttached},
 			{Name: "x", Status: event.Status(evil)},
 		},
-		Rings: []event.RingLedger{{Name: evil, Lost: 7}},
+		Rings:    []event.RingLedger{{Name: evil, Lost: 7}},
+		Problems: []event.Problem{{What: evil, Remedy: evil}},
 	})
 	s.HandleEnd(&event.End{Time: s.Tick(), Reason: evil, Error: evil})
 	return a.Model()
@@ -102,6 +103,32 @@ func TestHostileJSON(t *testing.T) {
 	}
 	if bytes.ContainsAny(b.Bytes(), "\x1b<>") {
 		t.Error("the JSON holds characters that a terminal or a browser would act on")
+	}
+}
+
+// What kept the recorder from seeing everything is a list of its own.
+func TestProblemsJSON(t *testing.T) {
+	a := analyze.New()
+	a.HandleLedger(&event.Ledger{Problems: []event.Problem{{What: "one", Remedy: "help"}, {What: "two"}}})
+	var b bytes.Buffer
+	if err := report.JSON(&b, a.Model(), report.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Recording struct {
+			Clean    bool
+			Problems json.RawMessage
+		}
+	}
+	if err := json.Unmarshal(b.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	var list bytes.Buffer
+	if err := json.Compact(&list, got.Recording.Problems); err != nil {
+		t.Fatal(err)
+	}
+	if want := `[{"what":"one","remedy":"help"},{"what":"two","remedy":null}]`; list.String() != want || got.Recording.Clean {
+		t.Errorf("clean %v, got %s", got.Recording.Clean, &list)
 	}
 }
 

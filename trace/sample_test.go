@@ -93,7 +93,10 @@ func writeSample(t testing.TB, out io.Writer, n, step int, flushed func(*Writer)
 			}
 		}
 	}
-	check(t, w.Ledger(&event.Ledger{Time: 8_000_000, Rings: []event.RingLedger{{Name: "lifecycle", Size: 1 << 20, Received: uint64(n)}}}))
+	check(t, w.Ledger(&event.Ledger{
+		Time: 8_000_000, Rings: []event.RingLedger{{Name: "lifecycle", Size: 1 << 20, Received: uint64(n)}},
+		Problems: []event.Problem{{What: "a capability is missing", Remedy: "run it as root"}},
+	}))
 	check(t, w.Close(sampleEnd))
 }
 

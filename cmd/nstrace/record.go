@@ -6,19 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"maps"
 	"os"
 	"os/signal"
-	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"github.com/nstrace/nstrace/event"
 	"github.com/nstrace/nstrace/probes"
 	"github.com/nstrace/nstrace/record"
 )
@@ -35,6 +30,9 @@ func newRecord() *cobra.Command {
 ends with Ctrl-C, SIGTERM, --duration, or COMMAND, and then exits with COMMAND's
 status. It needs root. An existing trace file becomes FILE.old. With -o - the trace
 goes to standard output, and COMMAND's output to standard error.
+
+Once the probes are attached, record gives up all privileges but those it needs at
+the end; COMMAND has all that it would have without nstrace.
 
 A radio's functions are in the modules cfg80211 and mac80211. They must be loaded
 before the recording begins to be seen: with --load-modules, record loads them.
@@ -131,49 +129,6 @@ func interruptible() (context.Context, func()) {
 		close(signals)
 		cancel(nil)
 	}
-}
-
-// summarise says on standard error what was recorded and what is missing.
-func summarise(w io.Writer, o *record.Options, r *record.Result) {
-	into := strconv.Quote(o.Output)
-	if o.Output == record.Stdout {
-		into = "standard output"
-	}
-	fmt.Fprintf(w, "nstrace: recorded %d events and %d delivered packets into %s (%s)\n",
-		r.Events, r.Packets, into, size(r.Bytes))
-	// One line for each module: the first probe's reason is the
-	// others', but for its function.
-	absent, reasons := map[string][]string{}, map[string]string{}
-	for _, p := range r.Ledger.Probes {
-		switch {
-		case p.Status == event.StatusAbsent && p.Needs != "":
-			absent[p.Needs] = append(absent[p.Needs], p.Name)
-			if reasons[p.Needs] == "" {
-				reasons[p.Needs] = p.Reason
-			}
-		case p.Status != event.StatusAttached:
-			fmt.Fprintf(w, "nstrace: probe %s %s: %s; not seen: %s\n", p.Name, p.Status, p.Reason, p.Loses)
-		}
-	}
-	for _, module := range slices.Sorted(maps.Keys(absent)) {
-		fmt.Fprintf(w, "nstrace: not probed: %s of module %s: %s\n", strings.Join(absent[module], ", "), module, reasons[module])
-	}
-	if n := r.Lost + r.Ledger.Unwritten; n > 0 {
-		fmt.Fprintf(w, "nstrace: %d records were lost; the report says where\n", n)
-	}
-	if r.Ledger.FlowsDropped > 0 {
-		fmt.Fprintf(w, "nstrace: %d packets were not counted: too many interfaces at once\n", r.Ledger.FlowsDropped)
-	}
-}
-
-func size(bytes int64) string {
-	switch {
-	case bytes >= 10<<20:
-		return fmt.Sprintf("%d MiB", bytes>>20)
-	case bytes >= 10<<10:
-		return fmt.Sprintf("%d KiB", bytes>>10)
-	}
-	return fmt.Sprintf("%d bytes", bytes)
 }
 
 func isTerminal(f *os.File) bool {
