@@ -33,6 +33,7 @@ func TestInMachine(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			copyKnown(t, filepath.Join(dir, "testdata", "known"))
 			env := []string{"NSTRACE_LAB=1", "NSTRACE_SUITE=" + c.suite, "TMPDIR=/tmp"}
 			if *keep != "" {
 				env = append(env, "NSTRACE_KEEP=/share/keep")
@@ -55,6 +56,21 @@ func TestInMachine(t *testing.T) {
 			}
 			t.Log(out)
 		})
+	}
+}
+
+// copyKnown brings what was seen of capabilities, for tests to compare with.
+func copyKnown(t *testing.T, dir string) {
+	t.Helper()
+	files, err := filepath.Glob("../testdata/capabilities-*.json")
+	if err == nil {
+		err = os.MkdirAll(dir, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		copyFile(t, file, filepath.Join(dir, filepath.Base(file)))
 	}
 }
 

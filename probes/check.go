@@ -166,7 +166,8 @@ func (o *Outlook) lesser(what, remedy string) {
 // and adds what it doesn't give.
 func (k *kernel) missed(lacks []Lack) []Lack {
 	lacks = slices.DeleteFunc(lacks, func(l Lack) bool {
-		return l.Capability == "CAP_SYSLOG" && !addressesHidden()
+		return l.Capability == "CAP_SYSLOG" && !addressesHidden() ||
+			l.Capability == "CAP_DAC_READ_SEARCH" && opensByNumber()
 	})
 	for i := range lacks {
 		if lacks[i].Capability == "CAP_SYS_ADMIN" && k.Denials.Kprobes != "" {

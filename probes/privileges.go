@@ -3,12 +3,14 @@
 package probes
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"slices"
 	"strings"
+	"unsafe"
 
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/rlimit"
@@ -47,8 +49,7 @@ func Capabilities() []Capability {
 	return []Capability{
 		{"CAP_BPF", true, "everything: it allows to load programs", unix.CAP_BPF},
 		{"CAP_PERFMON", true, "everything: it allows programs to read the kernel's memory", unix.CAP_PERFMON},
-		{"CAP_SYS_RESOURCE", true, "everything: this kernel wants it to raise the limit of locked memory", unix.CAP_SYS_RESOURCE},
-		{"CAP_NET_ADMIN", false, "who writes to /proc/sys/net", unix.CAP_NET_ADMIN},
+		{"CAP_SYS_RESOURCE", true, "everything, before Linux 5.11: it allows to raise the limit of locked memory, by which maps go there", unix.CAP_SYS_RESOURCE},
 		{
 			"CAP_SYS_ADMIN", false,
 			"what is in other namespaces when the recording begins and ends", unix.CAP_SYS_ADMIN,
@@ -59,7 +60,11 @@ func Capabilities() []Capability {
 		},
 		{
 			"CAP_DAC_READ_SEARCH", false,
-			"what is in namespaces that only something in other users' folders leads to, when the recording begins and ends", unix.CAP_DAC_READ_SEARCH,
+			"what is in namespaces that only mounts in other users' folders lead to, when the recording begins and ends", unix.CAP_DAC_READ_SEARCH,
+		},
+		{
+			"CAP_NET_ADMIN", false,
+			"what is in namespaces that only a socket leads to, when the recording begins and ends, and without CAP_SYS_ADMIN who writes to /proc/sys/net", unix.CAP_NET_ADMIN,
 		},
 		{
 			"CAP_SYSLOG", false,
@@ -87,7 +92,7 @@ func Lacks() ([]Lack, error) {
 	var lacks []Lack
 	for _, c := range Capabilities() {
 		switch c.bit {
-		case unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_NET_ADMIN:
+		case unix.CAP_BPF, unix.CAP_PERFMON:
 			if has(unix.CAP_SYS_ADMIN) {
 				continue
 			}
@@ -117,6 +122,34 @@ func capabilities() (has func(uint) bool, err error) {
 		return func(uint) bool { return false }, nil
 	}
 	return func(c uint) bool { return data[c/32].Effective&(1<<(c%32)) != 0 }, nil
+}
+
+// opensByNumber reports whether the kernel opens namespaces by their numbers, since
+// 6.18, so that no path has to lead there. It tries it with this process's own.
+func opensByNumber() bool {
+	own, err := unix.Open("/proc/self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(own)
+	var st unix.Stat_t
+	var id uint64
+	if err := unix.Fstat(own, &st); err != nil {
+		return false
+	}
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(own), unix.NS_GET_ID, uintptr(unsafe.Pointer(&id))); errno != 0 {
+		return false
+	}
+	// A struct nsfs_file_handle (include/uapi/linux/nsfs.h) of the type FILEID_NSFS.
+	handle := binary.NativeEndian.AppendUint64(nil, id)
+	handle = binary.NativeEndian.AppendUint32(handle, unix.CLONE_NEWNET)
+	handle = binary.NativeEndian.AppendUint32(handle, uint32(st.Ino))
+	fd, err := unix.OpenByHandleAt(unix.FD_NSFS_ROOT, unix.NewFileHandle(0xf1, handle), unix.O_RDONLY|unix.O_CLOEXEC)
+	if err != nil {
+		return false
+	}
+	unix.Close(fd)
+	return true
 }
 
 // addressesHidden reports whether the addresses of the kernel's symbols are

@@ -90,10 +90,10 @@ func TestLacks(t *testing.T) {
 		caps []uint
 		want string
 	}{
-		{nil, "CAP_BPF! CAP_PERFMON! CAP_NET_ADMIN CAP_SYS_ADMIN CAP_SYS_PTRACE CAP_DAC_READ_SEARCH CAP_SYSLOG"},
-		{[]uint{unix.CAP_BPF, unix.CAP_PERFMON}, "CAP_NET_ADMIN CAP_SYS_ADMIN CAP_SYS_PTRACE CAP_DAC_READ_SEARCH CAP_SYSLOG"},
-		{[]uint{unix.CAP_SYS_ADMIN}, "CAP_SYS_PTRACE CAP_DAC_READ_SEARCH CAP_SYSLOG"},
-		{[]uint{unix.CAP_SYS_ADMIN, unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH, unix.CAP_SYSLOG}, ""},
+		{nil, "CAP_BPF! CAP_PERFMON! CAP_SYS_ADMIN CAP_SYS_PTRACE CAP_DAC_READ_SEARCH CAP_NET_ADMIN CAP_SYSLOG"},
+		{[]uint{unix.CAP_BPF, unix.CAP_PERFMON}, "CAP_SYS_ADMIN CAP_SYS_PTRACE CAP_DAC_READ_SEARCH CAP_NET_ADMIN CAP_SYSLOG"},
+		{[]uint{unix.CAP_SYS_ADMIN}, "CAP_SYS_PTRACE CAP_DAC_READ_SEARCH CAP_NET_ADMIN CAP_SYSLOG"},
+		{[]uint{unix.CAP_SYS_ADMIN, unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH, unix.CAP_NET_ADMIN, unix.CAP_SYSLOG}, ""},
 	} {
 		withCapabilities(t, c.caps, func() {
 			lacks, err := Lacks()
@@ -130,4 +130,18 @@ func TestDenials(t *testing.T) {
 			t.Errorf("%s is denied by nothing", c.name)
 		}
 	}
+}
+
+// Opening a namespace by its number is no matter of paths.
+func TestOpensByNumber(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root to have capabilities")
+	}
+	want := opensByNumber()
+	withCapabilities(t, []uint{unix.CAP_SYS_ADMIN}, func() {
+		if got := opensByNumber(); got != want {
+			t.Errorf("with CAP_SYS_ADMIN alone %v, as root %v", got, want)
+		}
+	})
+	t.Log(want)
 }

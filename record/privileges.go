@@ -14,57 +14,47 @@ import (
 // Kept is a capability that a recording doesn't give up once it has attached.
 type Kept struct {
 	Capability string
-	// When says in which recordings, "" for all.
-	When string
 	// Why says what for.
-	Why  string
-	bit  uint
-	need func(had capSet, o *Options) bool
+	Why string
+	// Spare says that CAP_SYS_ADMIN contains it, so that it is kept only where that
+	// is missing, ForCommand that it is kept only with a command.
+	Spare, ForCommand bool
+	bit               uint
 }
 
 // KeptCapabilities returns those that a recording keeps to its end if it has them.
 // It gives up all others: what they are for is done, or is done by descriptors
 // that are open.
 func KeptCapabilities() []Kept {
-	always := func(capSet, *Options) bool { return true }
-	withoutAdmin := func(had capSet, _ *Options) bool { return !had.has(unix.CAP_SYS_ADMIN) }
-	withCommand := func(_ capSet, o *Options) bool { return len(o.Command) > 0 }
 	return []Kept{
 		{
-			"CAP_SYS_ADMIN", "",
-			"to enter namespaces (setns), for the snapshot at the end and for the cookies of names that come; to read the maps, " +
-				"which kernels before 5.19 refuse others; to load and attach programs for modules that are loaded meanwhile",
-			unix.CAP_SYS_ADMIN, always,
+			bit: unix.CAP_SYS_ADMIN, Capability: "CAP_SYS_ADMIN",
+			Why: "to enter namespaces (setns), for the snapshot at the end and for the cookies of names that come; to read the maps, " +
+				"which kernels before 5.19 may refuse others; to load and attach programs for modules that are loaded meanwhile",
 		},
 		{
-			"CAP_SYS_PTRACE", "",
-			"to see which namespaces other processes are in (/proc/PID/ns), for the snapshot at the end",
-			unix.CAP_SYS_PTRACE, always,
+			bit: unix.CAP_SYS_PTRACE, Capability: "CAP_SYS_PTRACE",
+			Why: "to see which namespaces other processes are in or have open (/proc/PID/ns, pidfd_getfd), for the snapshot at the end",
 		},
 		{
-			"CAP_DAC_READ_SEARCH", "",
-			"to get at namespaces through other users' folders, for the snapshot at the end; to name cgroups by their ids (open_by_handle_at)",
-			unix.CAP_DAC_READ_SEARCH, always,
+			bit: unix.CAP_DAC_READ_SEARCH, Capability: "CAP_DAC_READ_SEARCH",
+			Why: "to get at namespaces through other users' folders, for the snapshot at the end; to name cgroups by their ids (open_by_handle_at)",
 		},
 		{
-			"CAP_NET_ADMIN", "",
-			"to open namespaces to which nothing leads but a socket (SIOCGSKNS), for the snapshot at the end",
-			unix.CAP_NET_ADMIN, always,
+			bit: unix.CAP_NET_ADMIN, Capability: "CAP_NET_ADMIN",
+			Why: "to open namespaces to which nothing leads but a socket (SIOCGSKNS), for the snapshot at the end",
 		},
 		{
-			"CAP_BPF", "without CAP_SYS_ADMIN, which contains it",
-			"to read the maps; to load programs for modules that are loaded meanwhile",
-			unix.CAP_BPF, withoutAdmin,
+			bit: unix.CAP_KILL, Capability: "CAP_KILL", ForCommand: true,
+			Why: "to end a COMMAND that has become another user's",
 		},
 		{
-			"CAP_PERFMON", "without CAP_SYS_ADMIN, which contains it",
-			"to load and attach programs for modules that are loaded meanwhile",
-			unix.CAP_PERFMON, withoutAdmin,
+			bit: unix.CAP_BPF, Capability: "CAP_BPF", Spare: true,
+			Why: "to read the maps; to load programs for modules that are loaded meanwhile",
 		},
 		{
-			"CAP_KILL", "with a COMMAND",
-			"to end a COMMAND that has become another user's",
-			unix.CAP_KILL, withCommand,
+			bit: unix.CAP_PERFMON, Capability: "CAP_PERFMON", Spare: true,
+			Why: "to load and attach programs for modules that are loaded meanwhile",
 		},
 	}
 }
@@ -78,7 +68,8 @@ func (s capSet) has(c uint) bool { return s&(1<<c) != 0 }
 func kept(had capSet, o *Options) capSet {
 	var keep capSet
 	for _, k := range KeptCapabilities() {
-		if had.has(k.bit) && k.need(had, o) {
+		spare := k.Spare && had.has(unix.CAP_SYS_ADMIN) || k.ForCommand && len(o.Command) == 0
+		if had.has(k.bit) && !spare {
 			keep |= 1 << k.bit
 		}
 	}

@@ -19,6 +19,7 @@ const (
 	admin  = 1 << unix.CAP_SYS_ADMIN
 	ptrace = 1 << unix.CAP_SYS_PTRACE
 	search = 1 << unix.CAP_DAC_READ_SEARCH
+	net    = 1 << unix.CAP_NET_ADMIN
 	bpf    = 1 << unix.CAP_BPF
 	perf   = 1 << unix.CAP_PERFMON
 	kill   = 1 << unix.CAP_KILL

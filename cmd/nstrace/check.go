@@ -15,6 +15,7 @@ import (
 
 	"github.com/nstrace/nstrace/analyze"
 	"github.com/nstrace/nstrace/probes"
+	"github.com/nstrace/nstrace/record"
 	"github.com/nstrace/nstrace/report"
 )
 
@@ -92,6 +93,7 @@ func writeCheck(out io.Writer, o *probes.Outlook) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "type information\t%s\n", presence(o.Types))
 	fmt.Fprintf(w, "privileges\t%s\n", privileges(o))
+	fmt.Fprintf(w, "kept to the end\t%s\n", keeps(o))
 	fmt.Fprintf(w, "lockdown\t%s\n", orUnknown(o.Lockdown))
 	for _, m := range o.Modules {
 		fmt.Fprintf(w, "module %s\t%s%s\n", m.Name, orUnknown(m.State), moduleTypes(&m))
@@ -161,6 +163,22 @@ func privileges(o *probes.Outlook) string {
 		text += " (in a user namespace)"
 	}
 	return text
+}
+
+// keeps names what record doesn't give up once it has attached, here.
+func keeps(o *probes.Outlook) string {
+	admin := !slices.ContainsFunc(o.Lacks, func(l probes.Lack) bool { return l.Capability == "CAP_SYS_ADMIN" })
+	var names []string
+	for _, k := range record.KeptCapabilities() {
+		switch {
+		case k.Spare && admin, k.Capability == "CAP_SYS_ADMIN" && !admin:
+		case k.ForCommand:
+			names = append(names, k.Capability+" (with a COMMAND)")
+		default:
+			names = append(names, k.Capability)
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 func moduleTypes(m *probes.ModuleOutlook) string {

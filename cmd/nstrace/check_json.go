@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/nstrace/nstrace/probes"
+	"github.com/nstrace/nstrace/record"
 )
 
 // checkSchema is the name of the schema of check's JSON. Fields are added
@@ -27,16 +28,25 @@ type (
 		// Types says whether there is usable BTF of the kernel.
 		Types bool `json:"btf"`
 		// Missing are capabilities.
-		Missing       []jsonLack         `json:"missing_capabilities"`
-		UserNamespace bool               `json:"user_namespace"`
-		Modules       []jsonModule       `json:"modules"`
-		Probes        []jsonProbe        `json:"probes"`
-		Problems      []jsonCheckProblem `json:"problems"`
+		Missing       []jsonLack `json:"missing_capabilities"`
+		UserNamespace bool       `json:"user_namespace"`
+		// Kept are the capabilities that record doesn't give up once it has attached.
+		Kept     []jsonKept         `json:"kept_capabilities"`
+		Modules  []jsonModule       `json:"modules"`
+		Probes   []jsonProbe        `json:"probes"`
+		Problems []jsonCheckProblem `json:"problems"`
 	}
 	jsonLack struct {
 		Capability string `json:"capability"`
 		Required   bool   `json:"required"`
 		Loses      string `json:"loses"`
+	}
+	jsonKept struct {
+		Capability string `json:"capability"`
+		// Spare: only without CAP_SYS_ADMIN. ForCommand: only with a COMMAND.
+		Spare      bool   `json:"spare"`
+		ForCommand bool   `json:"for_command"`
+		Why        string `json:"why"`
 	}
 	jsonModule struct {
 		Name string `json:"name"`
@@ -71,6 +81,9 @@ func writeCheckJSON(out io.Writer, o *probes.Outlook) error {
 	}
 	for _, l := range o.Lacks {
 		c.Missing = append(c.Missing, jsonLack(l))
+	}
+	for _, k := range record.KeptCapabilities() {
+		c.Kept = append(c.Kept, jsonKept{k.Capability, k.Spare, k.ForCommand, k.Why})
 	}
 	for _, m := range o.Modules {
 		c.Modules = append(c.Modules, jsonModule{m.Name, orNull(m.State), m.Types})

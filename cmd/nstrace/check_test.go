@@ -86,6 +86,7 @@ Recording works here, but for 2 of 4 probes.
 
 type information  there
 privileges        all that are of use
+kept to the end   CAP_SYS_ADMIN, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH, CAP_NET_ADMIN, CAP_KILL (with a COMMAND)
 lockdown          unknown
 module cfg80211   loaded, with type information
 module mac80211   not loaded

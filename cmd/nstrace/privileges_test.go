@@ -12,7 +12,7 @@ import (
 
 // capabilityBits are those that scripts name.
 var capabilityBits = map[string]uint{
-	"dac_read_search": unix.CAP_DAC_READ_SEARCH, "kill": unix.CAP_KILL,
+	"dac_read_search": unix.CAP_DAC_READ_SEARCH, "kill": unix.CAP_KILL, "net_admin": unix.CAP_NET_ADMIN,
 	"sys_admin": unix.CAP_SYS_ADMIN, "sys_ptrace": unix.CAP_SYS_PTRACE,
 	"bpf": unix.CAP_BPF, "perfmon": unix.CAP_PERFMON,
 }
