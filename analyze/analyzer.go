@@ -164,6 +164,9 @@ func (a *Analyzer) HandleSymbol(s *event.Symbol) {
 func (a *Analyzer) HandleSnapshot(s *event.Snapshot) {
 	a.tick(s.Begin)
 	a.m.SnapshotErrors = append(a.m.SnapshotErrors, s.Errors...)
+	if len(s.Unseen) > 0 {
+		a.m.Unseen = append([]string(nil), s.Unseen...)
+	}
 	c := *s
 	c.Namespaces = make([]event.NetnsState, len(s.Namespaces))
 	for i, ns := range s.Namespaces {

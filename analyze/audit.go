@@ -16,7 +16,7 @@ func (a *Analyzer) applyClosing() {
 		return
 	}
 	for _, n := range a.nets.all {
-		n.Holders = nil
+		n.held(&event.NetnsState{})
 	}
 	for i := range a.closing.Namespaces {
 		st := &a.closing.Namespaces[i]
@@ -24,14 +24,10 @@ func (a *Analyzer) applyClosing() {
 		if n == nil {
 			continue
 		}
-		n.InClosing, n.Holders = true, st.Holders
+		n.InClosing = true
+		n.held(st)
 		if n.OwnerUserNS == 0 {
 			n.OwnerUserNS = st.OwnerUserNS
-		}
-		for _, h := range st.Holders {
-			if h.Kind == "task" {
-				n.sawTask(h.PID, h.Comm)
-			}
 		}
 		for _, name := range st.Names {
 			if n.Ended == 0 && !slices.Contains(n.AllNames(), name) {
@@ -42,7 +38,7 @@ func (a *Analyzer) applyClosing() {
 			a.learnIndex(n, &w)
 			if known := a.wiphys.byIndex[w.Index]; known != nil {
 				can := w.CanSwitch
-				known.CanSwitch = &can
+				known.CanSwitch, known.Driver = &can, w.Driver
 			}
 		}
 		for _, l := range st.Links {

@@ -82,7 +82,7 @@ func (a *Analyzer) findWiphyFailed(m *Move) {
 	switch m.Errno {
 	case uint32(unix.EOPNOTSUPP):
 		f.Rule = "wiphy-cannot-move"
-		f.Text = m.asked() + "; the kernel refused with EOPNOTSUPP, because the radio's driver doesn't support moving (it sets no WIPHY_FLAG_NETNS_OK)."
+		f.Text = m.asked() + "; the kernel refused with EOPNOTSUPP, because the radio's driver" + m.driver() + " doesn't support moving (it sets no WIPHY_FLAG_NETNS_OK)."
 		f.Advice = "iw phy " + shellWord(m.Name) + " info   # set_wiphy_netns is missing from its supported commands"
 		if m.From != nil {
 			f.Advice = m.From.within(f.Advice)
@@ -100,6 +100,14 @@ func (a *Analyzer) findWiphyFailed(m *Move) {
 		f.Text = fmt.Sprintf("%s; the kernel refused with %s.%s", m.asked(), ErrnoName(m.Errno), m.rolledBack())
 	}
 	a.find(f)
+}
+
+// driver names the radio's driver, "" if it is unknown.
+func (m *Move) driver() string {
+	if m.Wiphy == nil || m.Wiphy.Driver == "" {
+		return ""
+	}
+	return " (" + Escape(m.Wiphy.Driver) + ")"
 }
 
 // rolledBack says which interfaces went and came back.

@@ -116,7 +116,7 @@ func (a *Analyzer) findLeftBehind() {
 		case !a.m.Closing || n.Birth == nil:
 			continue
 		default:
-			g.holder = n.heldBy()
+			g.holder = a.heldBy(n)
 		}
 		if g.holder == "" {
 			continue
@@ -143,27 +143,6 @@ func (n *Netns) creator() string {
 // nameRemoved reports whether the namespace had a name and has none any more.
 func (n *Netns) nameRemoved() bool {
 	return len(n.Names) != 0 && len(n.CurrentNames()) == 0
-}
-
-// heldBy says what keeps a namespace without tasks, "" if there are tasks in it
-// or a name stands for it, as its maker wanted.
-func (n *Netns) heldBy() string {
-	mounts := 0
-	for _, h := range n.Holders {
-		switch h.Kind {
-		case "task":
-			return ""
-		case "mount":
-			mounts++
-		}
-	}
-	switch {
-	case n.InClosing && len(n.CurrentNames()) != 0:
-		return ""
-	case mounts != 0:
-		return "a mount"
-	}
-	return "neither a task nor a mount that could be seen, so by an open file, a socket, or a task in a place the snapshot couldn't look"
 }
 
 func (a *Analyzer) findGroup(comm, holder string, members []*Netns) {
@@ -199,17 +178,13 @@ func (a *Analyzer) findNameRemoved(n *Netns) {
 	}
 	var holders []string
 	for _, h := range n.Holders {
-		if h.Kind == "task" {
-			holders = append(holders, Task(h.PID, h.Comm))
-		} else {
-			holders = append(holders, "a mount at "+Escape(h.Path))
-		}
+		holders = append(holders, HolderLabel(h))
 	}
 	switch {
 	case len(holders) != 0:
 		f.Text += ", held by " + list(holders[:min(len(holders), 5)])
 	case a.m.Closing:
-		f.Text += ", held by neither a task nor a mount that could be seen: look for an open file or a socket"
+		f.Text += ", held by " + a.unseenHolder()
 	}
 	var radios []string
 	for _, s := range n.WiphyStays {

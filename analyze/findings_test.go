@@ -3,6 +3,7 @@
 package analyze
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -122,6 +123,36 @@ func TestFindings(t *testing.T) {
 			st.Holders = []event.Holder{{Kind: "task", PID: 50, Comm: "leaky"}}
 			return s.end(story.State(story.Initial), story.State(red), st)
 		}, []string{"4 namespaces made by leaky", "neither a task nor a mount", "1 more"}, "lsns -t net; find /proc/[0-9]*/fd -lname 'net:*4026532101*' 2>/dev/null"},
+		{"left behind by a leaking agent", "netns-left-behind", func(s *tale) *Model {
+			var states []event.NetnsState
+			for i := range uint32(3) {
+				n := event.NetRef{Ptr: 0xf000 + uint64(i)*0x1000, Cookie: uint64(70 + i), Inum: 4026532100 + i}
+				s.By(50, "ip").Setup(n)
+				st := story.State(n)
+				st.Holders = []event.Holder{
+					{Kind: "file", PID: 77, Comm: "agent", Path: fmt.Sprintf("/proc/77/fd/%d", i)},
+					{Kind: "mount", PID: 80, Comm: "udevd", Path: "/run/netns/x", MountNS: 5},
+				}
+				states = append(states, st)
+			}
+			return s.end(append(states, story.State(story.Initial), story.State(red))...)
+		}, []string{"3 namespaces made by ip", "Kept by an open file of agent[77]"}, "lsns -t net; find /proc/[0-9]*/fd -lname 'net:*4026532100*' 2>/dev/null"},
+		{"left behind by what can't be seen", "netns-left-behind", func(s *tale) *Model {
+			n := event.NetRef{Ptr: 0xf000, Cookie: 70, Inum: 4026532100}
+			s.By(50, "ip").Setup(n)
+			b := s.Tick()
+			s.HandleSnapshot(&event.Snapshot{
+				Begin: b, Finish: b, Closing: true, Unseen: []string{"the kernel itself", "what is on its way"},
+				Namespaces: []event.NetnsState{story.State(n), story.State(story.Initial), story.State(red)},
+			})
+			return s.end()
+		}, []string{"1 namespace made by ip", "Kept by nothing that could be seen. What can't be: the kernel itself; what is on its way"}, "lsns -t net; find /proc/[0-9]*/fd -lname 'net:*4026532100*' 2>/dev/null"},
+		{"its name is gone, not a mount elsewhere", "name-removed-netns-alive", func(s *tale) *Model {
+			s.Name(red, "red", false)
+			st := story.State(red)
+			st.Holders = []event.Holder{{Kind: "mount", PID: 80, Comm: "udevd", Path: "/run/netns/red", MountNS: 5}}
+			return s.end(story.State(story.Initial), st)
+		}, []string{"the name red was removed", "held by a mount at /run/netns/red in the mount namespace of udevd[80]"}, ""},
 		{"its name is gone, not its radio", "name-removed-netns-alive", func(s *tale) *Model {
 			s.Switch(phy0, story.Initial, red, story.Outcome{}, nil)
 			s.Name(red, "red", false)

@@ -27,6 +27,8 @@ type Model struct {
 	Opening, Closing bool
 	// SnapshotErrors is what the snapshots couldn't look at.
 	SnapshotErrors []string
+	// Unseen is which kinds of holder of a namespace the snapshots couldn't see.
+	Unseen []string
 
 	// Namespaces are in order of appearance, the initial one first.
 	Namespaces []*Netns
@@ -104,8 +106,14 @@ type Netns struct {
 	Stays      []*Stay
 	WiphyStays []*WiphyStay
 	Delivery   []*Delivery
-	Holders    []event.Holder // of the closing snapshot, or else the opening one
-	InClosing  bool           // the closing snapshot has it
+	// Holders are some of those that Held counts, References what the kernel
+	// counts, 0 if unknown, and NSIDs the numbers by which it knows others: of
+	// the closing snapshot, or else the opening one.
+	Holders    []event.Holder
+	Held       event.HoldCounts
+	References uint32
+	NSIDs      []event.NSID
+	InClosing  bool // the closing snapshot has it
 	label      string
 	firstSeen  uint64
 	folded     int // lives before it that were folded
@@ -265,6 +273,8 @@ type Wiphy struct {
 	Stays  []*WiphyStay
 	// CanSwitch says whether its driver lets it move, nil if unknown.
 	CanSwitch *bool
+	// Driver is its driver's name, "" if unknown.
+	Driver string
 	// Ended is when it was unregistered (wiphy_unregister), 0 if it wasn't.
 	Ended uint64
 	// EndedBy is who unregistered it; DiedWith is the namespace whose clean-up

@@ -39,13 +39,8 @@ func (a *Analyzer) introduce(s *event.Snapshot, st *event.NetnsState) {
 	if n.OwnerUserNS == 0 {
 		n.OwnerUserNS = st.OwnerUserNS
 	}
-	n.Holders = st.Holders
+	n.held(st)
 	n.looked = st.Links != nil
-	for _, h := range st.Holders {
-		if h.Kind == "task" {
-			n.sawTask(h.PID, h.Comm)
-		}
-	}
 	if n.Birth == nil {
 		n.Origin = Preexisting
 	}
@@ -116,7 +111,7 @@ func (a *Analyzer) introduceWiphy(n *Netns, st *event.Wiphy) {
 		w = a.newWiphy(st.Index, Preexisting)
 	}
 	can := st.CanSwitch
-	w.CanSwitch = &can
+	w.CanSwitch, w.Driver = &can, st.Driver
 	if w.Name == "" {
 		w.rename(st.Name)
 	}

@@ -56,7 +56,7 @@ func Capabilities() []Capability {
 		},
 		{
 			"CAP_SYS_PTRACE", false,
-			"which namespaces other users' processes are in when the recording begins and ends, and which one is the initial", unix.CAP_SYS_PTRACE,
+			"what is in namespaces that only other users' processes lead to, when the recording begins and ends", unix.CAP_SYS_PTRACE,
 		},
 		{
 			"CAP_DAC_READ_SEARCH", false,

@@ -23,7 +23,6 @@ const (
 	bpf    = 1 << unix.CAP_BPF
 	perf   = 1 << unix.CAP_PERFMON
 	kill   = 1 << unix.CAP_KILL
-	net    = 1 << unix.CAP_NET_ADMIN
 	all    = 1<<(unix.CAP_LAST_CAP+1) - 1
 )
 

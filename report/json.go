@@ -61,6 +61,7 @@ type (
 		Lost       *uint64     `json:"lost"`
 		Clean      bool        `json:"clean"`
 		Unknown    []string    `json:"missed_unknown"`
+		Unseen     []string    `json:"unseen_holders"`
 		Probes     []jsonProbe `json:"probes"`
 		Rings      []jsonRing  `json:"rings"`
 		Losses     []jsonLoss  `json:"losses"`
@@ -127,9 +128,23 @@ type (
 		PutNS       *int64          `json:"put_ns"`
 		Destroyed   *jsonDestroyed  `json:"destroyed"`
 		Holders     []event.Holder  `json:"holders"`
+		Held        *jsonHeld       `json:"held"`
+		References  *uint32         `json:"references"`
+		NSIDs       []jsonNSID      `json:"nsids"`
 		Devices     []jsonStay      `json:"devices"`
 		Wiphys      []jsonWiphyStay `json:"wiphys"`
 		Delivery    []jsonDelivery  `json:"delivery"`
+	}
+	jsonHeld struct {
+		Tasks       uint32 `json:"tasks"`
+		Files       uint32 `json:"files"`
+		Mounts      uint32 `json:"mounts"`
+		OtherMounts uint32 `json:"other_mounts"`
+	}
+	jsonNSID struct {
+		ID     int32   `json:"id"`
+		Inum   *uint32 `json:"inum"`
+		Cookie *uint64 `json:"cookie"`
 	}
 	jsonName struct {
 		Name    string `json:"name"`
@@ -195,6 +210,8 @@ type (
 		Names     []string        `json:"names"`
 		Index     *int32          `json:"index"`
 		BornIn    *string         `json:"born_in"`
+		Driver    *string         `json:"driver"`
+		CanSwitch *bool           `json:"can_switch"`
 		Created   *jsonCreated    `json:"created"`
 		EndedNS   *int64          `json:"ended_ns"`
 		Residence []jsonResidence `json:"residence"`
@@ -383,7 +400,7 @@ func (j converter) recording() jsonRecording {
 		Host: orNull(m.Recording.Host), Kernel: orNull(m.Recording.Kernel), Arch: orNull(m.Recording.Arch),
 		DurationNS: span(m.Began, m.Ended), Command: append([]string{}, m.Recording.Command...),
 		Complete: m.End != nil, Delivery: orNull(m.Recording.Delivery), Tool: orNull(m.Recording.Tool),
-		Events: m.Events, Clean: m.Clean(), Unknown: append([]string{}, m.Unknown...),
+		Events: m.Events, Clean: m.Clean(), Unknown: append([]string{}, m.Unknown...), Unseen: append([]string{}, m.Unseen...),
 		Probes: []jsonProbe{}, Rings: []jsonRing{}, Losses: []jsonLoss{}, Damage: []jsonHole{}, Problems: []jsonProblem{},
 	}
 	if t := started(m); !t.IsZero() {
@@ -423,12 +440,21 @@ func (j converter) recording() jsonRecording {
 	return r
 }
 
+// held is null where holders weren't counted, or there are none to be seen.
+func held(n *analyze.Netns) *jsonHeld {
+	if n.Held == (event.HoldCounts{}) {
+		return nil
+	}
+	return &jsonHeld{n.Held.Tasks, n.Held.Files, n.Held.Mounts, n.Held.OtherMounts}
+}
+
 func (j converter) netns(n *analyze.Netns) (jsonNetns, bool) {
 	r := jsonNetns{
 		ID: n.ID, Label: n.Label(), Inum: orNull(n.Inum), Cookie: orNull(n.Cookie),
 		Names: append([]string{}, n.AllNames()...), NameSpans: []jsonName{},
 		Initial: n.Initial, Origin: string(n.Origin), OwnerUserNS: orNull(n.OwnerUserNS),
-		Holders: append([]event.Holder{}, n.Holders...), Delivery: []jsonDelivery{},
+		Holders: append([]event.Holder{}, n.Holders...), Held: held(n), References: orNull(n.References),
+		NSIDs: each(n.NSIDs, func(id event.NSID) (jsonNSID, bool) { return jsonNSID{id.ID, orNull(id.Inum), orNull(id.Cookie)}, true }), Delivery: []jsonDelivery{},
 	}
 	for _, x := range n.Names {
 		r.NameSpans = append(r.NameSpans, jsonName{x.Name, x.Path, j.atOrNull(x.From), j.atOrNull(x.Until)})
@@ -501,6 +527,7 @@ func (j converter) wiphyStay(s *analyze.WiphyStay) (jsonWiphyStay, bool) {
 func (j converter) wiphy(w *analyze.Wiphy) (jsonWiphy, bool) {
 	r := jsonWiphy{
 		Name: orNull(w.Name), Names: append([]string{}, w.Names...), Index: index(w), BornIn: id(w.BornIn),
+		Driver: orNull(w.Driver), CanSwitch: w.CanSwitch,
 		Created: j.created(w.Birth), EndedNS: j.atOrNull(w.Ended), Residence: []jsonResidence{},
 	}
 	in := []*analyze.Netns{w.BornIn}

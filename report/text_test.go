@@ -31,8 +31,18 @@ func hostile() *analyze.Model {
 	})
 	home := story.State(story.Initial)
 	home.Names = []string{evil}
-	home.Holders = []event.Holder{{Kind: evil, Comm: evil, Path: evil}, {Kind: "task", PID: 3, Comm: evil}}
-	s.Snapshot(false, home)
+	home.Holders = []event.Holder{
+		{Kind: evil, Comm: evil, Path: evil},
+		{Kind: "task", PID: 3, Comm: evil},
+		{Kind: "mount", Path: evil, Comm: evil, MountNS: 5},
+		{Kind: "file", PID: 3, Comm: evil, Path: evil},
+		{Kind: "socket", PID: 3, Comm: evil, Path: evil},
+		{Kind: "tun", PID: 3, Comm: evil, Path: evil},
+		{Kind: "proc", PID: 3, Comm: evil, Path: evil},
+	}
+	held := story.State(event.NetRef{Cookie: 9, Inum: 4026532999})
+	held.Holders = home.Holders
+	s.Snapshot(false, home, held)
 	s.HandleSnapshot(&event.Snapshot{Begin: s.T, Finish: s.T, Errors: []string{evil}})
 	n := event.NetRef{Ptr: 0xffff1000, Cookie: 7, Inum: 4026532100}
 	p := &story.Phy{Ptr: 0xaa, Index: 0, Name: evil}

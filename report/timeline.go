@@ -312,8 +312,15 @@ func (t *writer) life(n *analyze.Netns) {
 	if n.OwnerUserNS != 0 {
 		tab.row("owner", fmt.Sprintf("user:[%d]", n.OwnerUserNS))
 	}
-	if len(n.Holders) != 0 && !n.Initial {
+	switch {
+	case n.Initial:
+	case len(n.Holders) != 0:
 		tab.row("held by", holders(n))
+	case n.InClosing && n.References != 0:
+		tab.row("held by", fmt.Sprintf("nothing that could be seen; the kernel counted %d references", n.References))
+	}
+	if len(n.NSIDs) != 0 {
+		tab.row("nsids", t.numbers(n))
 	}
 	tab.write(&t.Builder, "  ")
 	t.phases(n)
@@ -333,16 +340,36 @@ const maxHolders = 8
 
 func holders(n *analyze.Netns) string {
 	var out []string
+	afar := 0
 	for i, h := range n.Holders {
-		if i == maxHolders {
-			out = append(out, fmt.Sprintf("%d more", len(n.Holders)-i))
-			break
+		if h.MountNS != 0 {
+			afar++ // its count has it once for each place it was propagated to
 		}
-		if h.Kind == "task" {
-			out = append(out, analyze.Task(h.PID, h.Comm))
-		} else {
-			out = append(out, escape(h.Kind)+" "+escape(h.Path))
+		if i < maxHolders {
+			out = append(out, analyze.HolderLabel(h))
 		}
+	}
+	all := max(len(n.Holders), int(n.Held.Tasks)+int(n.Held.Mounts)+int(n.Held.Files)+afar)
+	if more := all - len(out); more > 0 {
+		out = append(out, fmt.Sprintf("%d more", more))
+	}
+	return strings.Join(out, ", ")
+}
+
+// numbers says which others the namespace knows by a number.
+func (t *writer) numbers(n *analyze.Netns) string {
+	var out []string
+	for _, id := range n.NSIDs {
+		whom := "unknown"
+		if id.Inum != 0 {
+			whom = fmt.Sprintf("net:[%d]", id.Inum)
+		}
+		for _, other := range t.m.Namespaces {
+			if id.Inum == other.Inum && id.Cookie == other.Cookie && id.Inum != 0 && other.Alive() {
+				whom = other.Label()
+			}
+		}
+		out = append(out, fmt.Sprintf("%d is %s", id.ID, whom))
 	}
 	return strings.Join(out, ", ")
 }

@@ -42,8 +42,15 @@ type finder struct {
 	// survey is nil where the kernel refuses it: then only mounts are found.
 	survey     surveyor
 	namespaces map[uint32]*found
+	// kthreadd is the inum of the namespace of the task by which the kernel
+	// starts its own, which is the initial one (kthreadd in kernel/kthread.c);
+	// 0 if it wasn't seen.
+	kthreadd uint32
 	mountSpaces
 }
+
+// kthreaddPID is the second task a machine starts (rest_init in init/main.c).
+const kthreaddPID = 2
 
 // find returns every namespace it can see, the initial one first, then by inum.
 //
@@ -198,6 +205,9 @@ func (f *finder) addTask(r *row) {
 	}
 	f.addSpace(r, dir)
 	ns := f.getRow(r)
+	if r.Pid == kthreaddPID {
+		f.kthreadd = r.Net.Inum
+	}
 	ns.ways.addPath(filepath.Join(dir, "ns/net"))
 	ns.state.Held.Tasks++
 	if len(ns.tasks) < f.maxHolders {
@@ -276,7 +286,10 @@ func (f *finder) markInitial() {
 		ns.state.Initial = true
 		return
 	}
-	inum, err := initialNetns(f.root)
+	inum, err := f.kthreadd, error(nil)
+	if inum == 0 {
+		inum, err = initialNetns(f.root)
+	}
 	if err != nil {
 		f.problems.add("look at", "PID 1", "run in the machine's own pid namespace as root to know", err)
 		return

@@ -353,6 +353,20 @@ func TestInitialNetns(t *testing.T) {
 	}
 }
 
+// Where it may not look at PID 1, the kernel's own tasks tell.
+func TestInitialByTask(t *testing.T) {
+	files := machine()
+	delete(files, "1/ns/net")
+	survey := machineSurvey()
+	kthreadd := fakeRow(surveySurveyKindSURVEY_TASK, 102, 2, 2, "kthreadd", 300, -1)
+	kthreadd.Pid, kthreadd.Tid = 2, 2
+	survey.running = append(survey.running, kthreadd)
+	states, problems := findIn(t, fakeProc(t, files), 1, survey)
+	if len(problems) != 0 || !states[0].Initial || states[0].Inum != 102 {
+		t.Errorf("got %+v, problems %q", states, problems)
+	}
+}
+
 // Since 6.18 the initial namespace has a number of its own, which a container
 // that shares it sees too.
 func TestInitialByNumber(t *testing.T) {

@@ -12,9 +12,10 @@ import (
 
 // capabilityBits are those that scripts name.
 var capabilityBits = map[string]uint{
-	"dac_read_search": unix.CAP_DAC_READ_SEARCH, "kill": unix.CAP_KILL, "net_admin": unix.CAP_NET_ADMIN,
+	"dac_read_search": unix.CAP_DAC_READ_SEARCH, "kill": unix.CAP_KILL,
 	"sys_admin": unix.CAP_SYS_ADMIN, "sys_ptrace": unix.CAP_SYS_PTRACE,
-	"bpf": unix.CAP_BPF, "perfmon": unix.CAP_PERFMON,
+	"net_admin": unix.CAP_NET_ADMIN,
+	"bpf":       unix.CAP_BPF, "perfmon": unix.CAP_PERFMON,
 }
 
 // holds FILE CAPABILITY... compares what threads have, lines of /proc/PID/status,
