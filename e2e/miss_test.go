@@ -23,6 +23,7 @@ func runMiss(t *testing.T, suite, script string) (dir, output string) {
 	kernel := kernelOf(t, suite, runtime.GOARCH)
 	dir = t.TempDir()
 	build(t, filepath.Join(dir, "nstrace"), "build", "../cmd/nstrace")
+	build(t, filepath.Join(dir, "hinder"), "build", "../lab/hinder")
 	if err := os.WriteFile(filepath.Join(dir, "script"), []byte(ready+script), 0o644); err != nil {
 		t.Fatal(err)
 	}
