@@ -28,7 +28,7 @@ struct {
 	__uint(max_entries, 1024);
 	__type(key, __u32);
 	__type(value, struct steps);
-} steps SEC(".maps");
+} steps_of SEC(".maps");
 
 /* A new one: too large for the stack. */
 static const struct steps no_steps;
@@ -43,9 +43,9 @@ static __always_inline void steps_begin(__u32 probe, struct frame frame)
 	struct steps *s;
 
 	/* One that is there already is stale: its end was missed. */
-	if (bpf_map_update_elem(&steps, &tid, &no_steps, BPF_ANY))
+	if (bpf_map_update_elem(&steps_of, &tid, &no_steps, BPF_ANY))
 		return;
-	s = bpf_map_lookup_elem(&steps, &tid);
+	s = bpf_map_lookup_elem(&steps_of, &tid);
 	if (!s)
 		return;
 	s->at = frame.at;
@@ -56,7 +56,7 @@ static __always_inline void steps_begin(__u32 probe, struct frame frame)
 static __always_inline struct steps *steps_around(__u32 probe, struct frame frame)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
-	struct steps *s = bpf_map_lookup_elem(&steps, &tid);
+	struct steps *s = bpf_map_lookup_elem(&steps_of, &tid);
 
 	return s && s->record.kind == probe && is_below(frame.at, s->at) ? s : NULL;
 }
@@ -155,7 +155,7 @@ static __always_inline void steps_send(struct nst_steps *record, struct call *ca
 static __always_inline void steps_end(__u32 probe, struct call *call, __u32 ret)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
-	struct steps *s = bpf_map_lookup_elem(&steps, &tid);
+	struct steps *s = bpf_map_lookup_elem(&steps_of, &tid);
 
 	if (s && s->running)
 		step_over(s, NST_RETURN_MISSED, ret);
@@ -170,7 +170,7 @@ static __always_inline void steps_end(__u32 probe, struct call *call, __u32 ret)
 		steps_send(&s->record, call);
 	}
 	if (s)
-		bpf_map_delete_elem(&steps, &tid);
+		bpf_map_delete_elem(&steps_of, &tid);
 }
 
 #endif

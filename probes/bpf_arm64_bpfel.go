@@ -381,7 +381,7 @@ const (
 	bpfMapProbeStats                 = "probe_stats"
 	bpfMapRequests                   = "requests"
 	bpfMapSequence                   = "sequence"
-	bpfMapSteps                      = "steps"
+	bpfMapStepsOf                    = "steps_of"
 	bpfMapTasks                      = "tasks"
 	bpfMapWiphyIndices               = "wiphy_indices"
 	bpfProgCleanupNetFentry          = "cleanup_net_fentry"
@@ -754,7 +754,7 @@ type bpfMapSpecs struct {
 	ProbeStats   *ebpf.MapSpec `ebpf:"probe_stats"`
 	Requests     *ebpf.MapSpec `ebpf:"requests"`
 	Sequence     *ebpf.MapSpec `ebpf:"sequence"`
-	Steps        *ebpf.MapSpec `ebpf:"steps"`
+	StepsOf      *ebpf.MapSpec `ebpf:"steps_of"`
 	Tasks        *ebpf.MapSpec `ebpf:"tasks"`
 	WiphyIndices *ebpf.MapSpec `ebpf:"wiphy_indices"`
 }
@@ -829,7 +829,7 @@ type bpfMaps struct {
 	ProbeStats   *ebpf.Map `ebpf:"probe_stats"`
 	Requests     *ebpf.Map `ebpf:"requests"`
 	Sequence     *ebpf.Map `ebpf:"sequence"`
-	Steps        *ebpf.Map `ebpf:"steps"`
+	StepsOf      *ebpf.Map `ebpf:"steps_of"`
 	Tasks        *ebpf.Map `ebpf:"tasks"`
 	WiphyIndices *ebpf.Map `ebpf:"wiphy_indices"`
 }
@@ -845,7 +845,7 @@ func (m *bpfMaps) Close() error {
 		m.ProbeStats,
 		m.Requests,
 		m.Sequence,
-		m.Steps,
+		m.StepsOf,
 		m.Tasks,
 		m.WiphyIndices,
 	)

@@ -12,8 +12,9 @@ import (
 	"github.com/nstrace/nstrace/event"
 )
 
-// checkReturns: the ledger has an account of each call, and nothing was missed.
-func checkReturns(t *testing.T, l *event.Ledger) {
+// checkReturns: the ledger has an account of each call, and nothing was missed but
+// what the kernel says it let pass: a busy machine preempts tasks anywhere.
+func checkReturns(t *testing.T, k *kernel, l *event.Ledger) {
 	t.Helper()
 	for _, p := range l.Probes {
 		if p.Status != event.StatusAttached || p.Returns == nil {
@@ -27,11 +28,24 @@ func checkReturns(t *testing.T, l *event.Ledger) {
 			t.Errorf("%s by %s: %d hits, but %d returns, %d missed, %d dropped and %d open", p.Name, p.Hook,
 				p.Hits, *p.Returns, *p.ReturnsMissed, p.CallsDropped, p.Open)
 		}
-		if *p.ReturnsMissed != 0 || p.CallsDropped != 0 || p.Strays != 0 {
+		if *p.ReturnsMissed+p.Strays > letPass(k, &p) || p.CallsDropped != 0 {
 			t.Errorf("%s by %s: %d of %d returns missed, %d entries dropped, %d returns without an entry", p.Name, p.Hook,
 				*p.ReturnsMissed, p.Hits, p.CallsDropped, p.Strays)
 		}
 	}
+}
+
+// letPass is how many calls and returns of a probe the kernel let pass by its own
+// count; 0 where it has none: those kernels preempt nobody in bpf(2).
+func letPass(k *kernel, p *event.ProbeLedger) uint64 {
+	told := k.Features.FentryMisses
+	if p.Hook == hookKprobe {
+		told = k.Features.KprobeMisses
+	}
+	if !told || p.Missed == nil {
+		return 0
+	}
+	return *p.Missed
 }
 
 // TestLabReturns: each return finds its entry, by every hook. That shows that
@@ -72,9 +86,9 @@ func TestLabReturns(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		checkReturns(t, &l)
+		checkReturns(t, k, &l)
 		for _, p := range l.Probes {
-			if p.Name == "setup_net" && p.Hits < 21 {
+			if p.Name == "setup_net" && p.Hits+letPass(k, &p) < 21 {
 				t.Errorf("only %d namespaces were made", p.Hits)
 			}
 		}

@@ -185,7 +185,7 @@ func TestLabLayouts(t *testing.T) {
 		if err != nil || l.Undecoded != 0 {
 			t.Errorf("%d undecoded, %v", l.Undecoded, err)
 		}
-		checkReturns(t, &l)
+		checkReturns(t, k, &l)
 		checkRadioLife(t, told)
 		stories = append(stories, told)
 	}

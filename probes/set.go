@@ -127,7 +127,7 @@ func attach(k *kernel, o Options) (*Set, error) {
 		return nil, err
 	}
 	s := &Set{
-		kernel: k, options: o, loader: l, counters: newCounters(l.maps), returns: newReturns(l.maps["calls"]), modules: newModules(""),
+		kernel: k, options: o, loader: l, counters: newCounters(l.maps), returns: newReturns(l.maps["calls"], l.maps["steps_of"]), modules: newModules(""),
 	}
 	if err := s.open(o); err != nil {
 		return nil, errors.Join(err, s.Close())

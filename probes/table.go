@@ -131,7 +131,7 @@ var table = []probe{
 		// ops_undo_list, which took its place in 6.16 and stable releases before
 		// that, goes through all subsystems in one call.
 		name: "ops_exit_list", id: bpfNstKindNST_OPS_EXIT, programs: "ops_exit",
-		functions: []candidate{{name: "ops_exit_list", args: "struct pernet_operations *, struct list_head *"}}, returns: true,
+		functions: []candidate{{name: "ops_exit_list", args: "struct pernet_operations *, struct list_head *"}}, returns: true, sleeps: true,
 		without: "this kernel tears namespaces down by one function for all subsystems",
 		loses:   "how long each subsystem took to tear namespaces down",
 	},
@@ -152,18 +152,18 @@ var table = []probe{
 	},
 	{
 		name: "genl_rcv_msg", id: bpfNstKindNST_NL80211, programs: "nl80211",
-		functions: []candidate{{name: "genl_rcv_msg", args: "struct sk_buff *, struct nlmsghdr *, struct netlink_ext_ack *"}}, returns: true,
+		functions: []candidate{{name: "genl_rcv_msg", args: "struct sk_buff *, struct nlmsghdr *, struct netlink_ext_ack *"}}, returns: true, sleeps: true,
 		loses: "who asked nl80211 for what, and what was refused before anything happened",
 	},
 	{
 		name: "nl80211_pre_doit", id: bpfNstKindNST_PRE_DOIT, programs: "pre_doit",
 		functions: []candidate{{name: "nl80211_pre_doit", args: "struct genl_ops * | struct genl_split_ops *, struct sk_buff *, struct genl_info *"}},
-		module:    "cfg80211", returns: true,
+		module:    "cfg80211", returns: true, sleeps: true,
 		loses: "how far a request over nl80211 came",
 	},
 	{
 		name: "rtnetlink_rcv_msg", id: bpfNstKindNST_RTNETLINK, programs: "rtnetlink",
-		functions: []candidate{{name: "rtnetlink_rcv_msg", args: "struct sk_buff *, struct nlmsghdr *, struct netlink_ext_ack *"}}, returns: true,
+		functions: []candidate{{name: "rtnetlink_rcv_msg", args: "struct sk_buff *, struct nlmsghdr *, struct netlink_ext_ack *"}}, returns: true, sleeps: true,
 		loses: "who asked for interfaces to be made, moved or renamed, and what was refused before anything happened",
 	},
 	{
