@@ -243,7 +243,7 @@ static __always_inline void call_end(__u32 kind, struct call *call)
 	struct call_key key = call_key(kind);
 
 	if (!call) {
-		if (recording)
+		if (is_recorded(kind))
 			count_return(kind, NST_RETURN_STRAY);
 		return;
 	}

@@ -118,7 +118,7 @@ static __always_inline struct nst_event *event_begin(__u32 kind, __u8 phase, str
 	struct nst_event *e;
 	__u64 seq;
 
-	if (!recording)
+	if (!is_recorded(kind))
 		return NULL;
 	seq = next_seq(NST_LIFECYCLE);
 	e = bpf_ringbuf_reserve(&lifecycle, sizeof(*e), 0);

@@ -21,17 +21,43 @@ struct {
 } drops SEC(".maps");
 
 /*
- * Set while the recording runs. Attaching and detaching take their time, one
- * probe after the other; this lets all of them begin and end at once.
+ * Set while the recording runs (enum nst_recording). Attaching and detaching take
+ * their time, one probe after the other; this lets all of them begin and end at
+ * once.
+ *
+ * While the snapshot at the end is taken, tasks go on coming and going, and that
+ * looks at links, which gives namespaces numbers for each other. So that it can be
+ * compared with, these are recorded until it is complete.
  */
 volatile __u32 recording;
+
+static __always_inline bool is_late(__u32 probe)
+{
+	switch (probe) {
+	case NST_TASK_SWITCH:
+	case NST_TASK_FORK:
+	case NST_TASK_EXEC:
+	case NST_TASK_EXIT:
+	case NST_NSID:
+	case NST_NSID_REQUEST:
+	case NST_NSID_NOTIFY:
+	case NST_NET_BY_FD:
+		return true;
+	}
+	return false;
+}
+
+static __always_inline bool is_recorded(__u32 probe)
+{
+	return recording == NST_RECORDING || (recording == NST_CLOSING && is_late(probe));
+}
 
 /* Count a call of a probed function; false if nobody wants to know. */
 static __always_inline bool hit(__u32 probe)
 {
 	struct nst_probe_stats *stats;
 
-	if (!recording)
+	if (!is_recorded(probe))
 		return false;
 	stats = bpf_map_lookup_elem(&probe_stats, &probe);
 	if (stats)

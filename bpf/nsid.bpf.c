@@ -163,7 +163,7 @@ int BPF_KRETPROBE(nsid_request_kretprobe, long ret)
 
 /*
  * get_net_ns_by_fd(fd): of interest within such a request only, where it says
- * which namespace was meant.
+ * which namespace was meant. The same of get_net_ns_by_pid is in request.bpf.c.
  */
 
 static __always_inline int net_by_fd_enter(struct frame frame)
@@ -182,7 +182,7 @@ static __always_inline int net_by_fd_exit(struct frame frame, struct net *net)
 
 	if (!request)
 		return 0;
-	if (-(unsigned long)net > 4095) /* no errno */
+	if ((__u64)net < (__u64)-NST_MAX_ERRNO)
 		read_net(&request->net2, net);
 	call_end(NST_NET_BY_FD, returning(NST_NET_BY_FD, frame));
 	return 0;

@@ -18,6 +18,7 @@ const struct nst_packet *unused_nst_packet __attribute__((unused));
 const struct nst_task *unused_nst_task __attribute__((unused));
 const enum nst_task_op *unused_nst_task_op __attribute__((unused));
 const enum nst_kind *unused_nst_kind __attribute__((unused));
+const enum nst_recording *unused_nst_recording __attribute__((unused));
 const enum nst_phase *unused_nst_phase __attribute__((unused));
 const enum nst_flag *unused_nst_flag __attribute__((unused));
 const enum nst_stage *unused_nst_stage __attribute__((unused));

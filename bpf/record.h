@@ -58,6 +58,13 @@ enum nst_kind {
 	NST_KINDS = 64,
 };
 
+/* What is recorded: see counters.h. */
+enum nst_recording {
+	NST_SILENT = 0,
+	NST_RECORDING = 1,
+	NST_CLOSING = 2,
+};
+
 enum nst_phase {
 	NST_INSTANT = 0,
 	NST_ENTER = 1,

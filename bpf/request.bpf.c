@@ -386,10 +386,14 @@ static __always_inline int net_by_pid_enter(struct frame frame, __u32 pid)
 
 static __always_inline int net_by_pid_exit(struct frame frame, struct net *net)
 {
+	struct call *numbering = running(NST_NSID_REQUEST, frame);
 	struct call *call = returning(NST_NET_BY_PID, frame);
-	struct nst_event *e = event_begin(NST_NET_BY_PID, NST_EXIT, frame, call);
 	struct task_struct *task;
+	struct nst_event *e;
 
+	if (numbering && (__u64)net < (__u64)-NST_MAX_ERRNO)
+		read_net(&numbering->net2, net); /* see nsid.bpf.c */
+	e = event_begin(NST_NET_BY_PID, NST_EXIT, frame, call);
 	if (!e)
 		goto out;
 	if ((__u64)net >= (__u64)-NST_MAX_ERRNO)

@@ -159,7 +159,7 @@ static __always_inline void steps_end(__u32 probe, struct call *call, __u32 ret)
 
 	if (s && s->running)
 		step_over(s, NST_RETURN_MISSED, ret);
-	if (!call || !recording) {
+	if (!call || !is_recorded(probe)) {
 		/* What there is, is stale, or nobody wants it. */
 	} else if (!s) {
 		struct nst_steps record = {.kind = probe, .skipped = call->count};

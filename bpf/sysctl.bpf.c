@@ -39,7 +39,7 @@ int sysctl_cgroup(struct bpf_sysctl *ctx)
 	char path[64] = {};
 	__u64 seq;
 
-	if (!ctx->write || !recording)
+	if (!ctx->write || !is_recorded(NST_SYSCTL))
 		return 1;
 	bpf_sysctl_get_name(ctx, path, sizeof(path), 0);
 	if (!is_net_sysctl(path) || !hit(NST_SYSCTL))

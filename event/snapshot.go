@@ -77,6 +77,8 @@ type Holder struct {
 	// those of a task that sees it.
 	PID  uint32 `json:"pid,omitempty"`
 	Comm string `json:"comm,omitempty"`
+	// TID is that of a thread that left its process's namespace, 0 for a process.
+	TID uint32 `json:"tid,omitempty"`
 	// Path is the mount point or the open file in /proc, and for a thread that
 	// left its process's namespace its own link.
 	Path string `json:"path,omitempty"`

@@ -237,6 +237,14 @@ type bpfNstProbeStats struct {
 	Returns [4]uint64
 }
 
+type bpfNstRecording uint32
+
+const (
+	bpfNstRecordingNST_SILENT    bpfNstRecording = 0
+	bpfNstRecordingNST_RECORDING bpfNstRecording = 1
+	bpfNstRecordingNST_CLOSING   bpfNstRecording = 2
+)
+
 type bpfNstReturn uint32
 
 const (
@@ -550,6 +558,7 @@ const (
 	bpfVarUnusedNstPacket            = "unused_nst_packet"
 	bpfVarUnusedNstPath              = "unused_nst_path"
 	bpfVarUnusedNstPhase             = "unused_nst_phase"
+	bpfVarUnusedNstRecording         = "unused_nst_recording"
 	bpfVarUnusedNstReturn            = "unused_nst_return"
 	bpfVarUnusedNstRing              = "unused_nst_ring"
 	bpfVarUnusedNstStage             = "unused_nst_stage"
@@ -791,6 +800,7 @@ type bpfVariableSpecs struct {
 	UnusedNstPacket    *ebpf.VariableSpec `ebpf:"unused_nst_packet"`
 	UnusedNstPath      *ebpf.VariableSpec `ebpf:"unused_nst_path"`
 	UnusedNstPhase     *ebpf.VariableSpec `ebpf:"unused_nst_phase"`
+	UnusedNstRecording *ebpf.VariableSpec `ebpf:"unused_nst_recording"`
 	UnusedNstReturn    *ebpf.VariableSpec `ebpf:"unused_nst_return"`
 	UnusedNstRing      *ebpf.VariableSpec `ebpf:"unused_nst_ring"`
 	UnusedNstStage     *ebpf.VariableSpec `ebpf:"unused_nst_stage"`
@@ -883,6 +893,7 @@ type bpfVariables struct {
 	UnusedNstPacket    *ebpf.Variable `ebpf:"unused_nst_packet"`
 	UnusedNstPath      *ebpf.Variable `ebpf:"unused_nst_path"`
 	UnusedNstPhase     *ebpf.Variable `ebpf:"unused_nst_phase"`
+	UnusedNstRecording *ebpf.Variable `ebpf:"unused_nst_recording"`
 	UnusedNstReturn    *ebpf.Variable `ebpf:"unused_nst_return"`
 	UnusedNstRing      *ebpf.Variable `ebpf:"unused_nst_ring"`
 	UnusedNstStage     *ebpf.Variable `ebpf:"unused_nst_stage"`

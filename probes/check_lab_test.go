@@ -3,6 +3,7 @@
 package probes
 
 import (
+	"errors"
 	"os/exec"
 	"slices"
 	"strings"
@@ -126,7 +127,7 @@ func checkRefusedMove(t *testing.T, s *Set) {
 		}
 	}
 	said := &story{counts: map[event.Flow]uint64{}}
-	if err := s.Stop(said); err != nil {
+	if err := errors.Join(s.Stop(said), s.End(said)); err != nil {
 		t.Fatal(err)
 	}
 	i := slices.IndexFunc(said.events, func(e event.Event) bool {

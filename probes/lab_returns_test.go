@@ -79,7 +79,8 @@ func TestLabReturns(t *testing.T) {
 		}
 	}
 	for _, s := range sets {
-		if err := s.Stop(&story{counts: map[event.Flow]uint64{}}); err != nil {
+		told := &story{counts: map[event.Flow]uint64{}}
+		if err := errors.Join(s.Stop(told), s.End(told)); err != nil {
 			t.Fatal(err)
 		}
 		l, err := s.Ledger()
@@ -152,7 +153,7 @@ func TestLabPairing(t *testing.T) {
 		break
 	}
 	var truth, told witness
-	if err := errors.Join(fexit.Stop(&truth), kretprobe.Stop(&told)); err != nil {
+	if err := errors.Join(fexit.Stop(&truth), kretprobe.Stop(&told), fexit.End(&truth), kretprobe.End(&told)); err != nil {
 		t.Fatal(err)
 	}
 	ledger, err := kretprobe.Ledger()

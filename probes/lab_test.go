@@ -4,6 +4,7 @@ package probes
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"os"
 	"os/exec"
@@ -178,7 +179,7 @@ func TestLabLayouts(t *testing.T) {
 	var stories []*story
 	for _, s := range sets {
 		told := &story{counts: map[event.Flow]uint64{}}
-		if err := s.Stop(told); err != nil {
+		if err := errors.Join(s.Stop(told), s.End(told)); err != nil {
 			t.Fatal(err)
 		}
 		l, err := s.Ledger()

@@ -3,6 +3,7 @@
 package probes
 
 import (
+	"errors"
 	"fmt"
 	"os/exec"
 	"slices"
@@ -109,7 +110,7 @@ func TestLabRequests(t *testing.T) {
 		t.Fatal(err)
 	}
 	shell(fmt.Sprintf("iw phy phy%d set name again", first+2))
-	if err := s.Stop(heard); err != nil {
+	if err := errors.Join(s.Stop(heard), s.End(heard)); err != nil {
 		t.Fatal(err)
 	}
 	inums := map[uint32]string{

@@ -291,26 +291,38 @@ func (s *Set) Begin() error {
 	for _, a := range s.probes {
 		a.missedBefore = t.misses(a)
 	}
-	if err := s.loader.recording.Set(uint32(1)); err != nil {
+	if err := s.loader.recording.Set(uint32(bpfNstRecordingNST_RECORDING)); err != nil {
 		return fmt.Errorf("begin to record: %w", err)
 	}
 	return nil
 }
 
-// Stop silences all probes at once and hands over everything that is left, the
-// losses included, whatever goes wrong. The ledger is final afterwards.
-// Detaching, which takes the kernel much longer, is left to Close.
+// Stop silences all probes at once, but for those that tell of what goes on while
+// a snapshot is taken, and hands over what was delivered and told until then.
 func (s *Set) Stop(sink Sink) error {
-	return errors.Join(s.silence(), s.read(sink, true), s.tails(sink), s.ReadCounts(sink))
+	err := s.silence(bpfNstRecordingNST_CLOSING, func(a *attached) bool { return !a.late })
+	s.drain(sink)
+	return errors.Join(err, s.ReadCounts(sink))
 }
 
-// silence returns when no program sends anything any more.
-func (s *Set) silence() error {
-	err := s.loader.recording.Set(uint32(0))
+// End silences the rest and hands over everything that is left, the losses
+// included, whatever goes wrong. The ledger is final afterwards. Detaching, which
+// takes the kernel much longer, is left to Close.
+func (s *Set) End(sink Sink) error {
+	err := s.silence(bpfNstRecordingNST_SILENT, func(a *attached) bool { return a.missedAfter == nil })
+	return errors.Join(err, s.read(sink, true), s.tails(sink))
+}
+
+// silence returns when only what is to be recorded still is. over tells whose
+// part in it is over.
+func (s *Set) silence(what bpfNstRecording, over func(*attached) bool) error {
+	err := s.loader.recording.Set(uint32(what))
 	t := s.loader.tally(s.probes)
 	for _, a := range s.probes {
-		now := t.misses(a)
-		a.missedAfter = &now
+		if over(a) {
+			now := t.misses(a)
+			a.missedAfter = &now
+		}
 	}
 	if err = errors.Join(err, waitForPrograms()); err != nil {
 		// The slow way waits for them as well.

@@ -28,8 +28,9 @@ type probe struct {
 	// arguments, "" where that is the same on every kernel.
 	argsVariable string
 	// delivery marks the probes that count packets, foreign those that tell
-	// only of what is in another namespace than the initial one.
-	delivery, foreign bool
+	// only of what is in another namespace than the initial one, late those that
+	// go on until the closing snapshot is complete (is_late in bpf/counters.h).
+	delivery, foreign, late bool
 	// loses says what a report lacks without it, without why a kernel may have no
 	// such function, "" if there is no more to say than that.
 	loses, without string
@@ -249,12 +250,12 @@ var table = []probe{
 		loses: "what Wi-Fi delivered into which namespace",
 	},
 	{
-		name: "switch_task_namespaces", id: bpfNstKindNST_TASK_SWITCH, programs: "task_switch", foreign: true,
+		name: "switch_task_namespaces", id: bpfNstKindNST_TASK_SWITCH, programs: "task_switch", foreign: true, late: true,
 		functions: []candidate{{name: "switch_task_namespaces", args: "struct task_struct *, struct nsproxy *"}},
 		loses:     "which tasks went to another namespace",
 	},
 	{
-		name: "exit_task_namespaces", id: bpfNstKindNST_TASK_EXIT, programs: "task_exit", foreign: true,
+		name: "exit_task_namespaces", id: bpfNstKindNST_TASK_EXIT, programs: "task_exit", foreign: true, late: true,
 		functions: []candidate{
 			{name: "exit_nsproxy_namespaces", args: "struct task_struct *"},
 			{name: "exit_task_namespaces", args: "struct task_struct *"},
@@ -262,32 +263,32 @@ var table = []probe{
 		loses: "which tasks ended in a namespace",
 	},
 	{
-		name: "sched_process_fork", id: bpfNstKindNST_TASK_FORK, programs: "task_fork", hook: hookTracepoint, foreign: true,
+		name: "sched_process_fork", id: bpfNstKindNST_TASK_FORK, programs: "task_fork", hook: hookTracepoint, foreign: true, late: true,
 		functions: []candidate{{name: "sched_process_fork", args: "struct task_struct *, struct task_struct *, ..."}},
 		loses:     "which tasks were born in a namespace",
 	},
 	{
-		name: "sched_process_exec", id: bpfNstKindNST_TASK_EXEC, programs: "task_exec", hook: hookTracepoint, foreign: true,
+		name: "sched_process_exec", id: bpfNstKindNST_TASK_EXEC, programs: "task_exec", hook: hookTracepoint, foreign: true, late: true,
 		functions: []candidate{{name: "sched_process_exec", args: "struct task_struct *, ..."}},
 		loses:     "which programs tasks in a namespace run",
 	},
 	{
-		name: "peernet2id_alloc", id: bpfNstKindNST_NSID, programs: "nsid",
+		name: "peernet2id_alloc", id: bpfNstKindNST_NSID, programs: "nsid", late: true,
 		functions: []candidate{{name: "peernet2id_alloc", args: "struct net *, struct net *, ..."}}, returns: true,
 		loses: "which namespace a number is for that the kernel gave by itself",
 	},
 	{
-		name: "rtnl_net_newid", id: bpfNstKindNST_NSID_REQUEST, programs: "nsid_request",
+		name: "rtnl_net_newid", id: bpfNstKindNST_NSID_REQUEST, programs: "nsid_request", late: true,
 		functions: []candidate{{name: "rtnl_net_newid", args: "struct sk_buff *, struct nlmsghdr *, struct netlink_ext_ack *"}}, returns: true,
 		loses: "who asked for a number for a namespace",
 	},
 	{
-		name: "get_net_ns_by_fd", id: bpfNstKindNST_NET_BY_FD, programs: "net_by_fd",
+		name: "get_net_ns_by_fd", id: bpfNstKindNST_NET_BY_FD, programs: "net_by_fd", late: true,
 		functions: []candidate{{name: "get_net_ns_by_fd", args: "int"}}, returns: true,
 		loses: "which namespace such a number is for",
 	},
 	{
-		name: "rtnl_net_notifyid", id: bpfNstKindNST_NSID_NOTIFY, programs: "nsid_notify",
+		name: "rtnl_net_notifyid", id: bpfNstKindNST_NSID_NOTIFY, programs: "nsid_notify", late: true,
 		functions: []candidate{{name: "rtnl_net_notifyid", args: "struct net *, int, int, ..."}},
 		loses:     "by which numbers namespaces know each other",
 	},

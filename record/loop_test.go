@@ -70,6 +70,12 @@ func (f *fakeProbes) Stop(sink probes.Sink) error {
 	return nil
 }
 
+func (f *fakeProbes) End(sink probes.Sink) error {
+	f.call("end")
+	sink.HandleTask(&event.Task{})
+	return nil
+}
+
 func (f *fakeProbes) send(sink probes.Sink, kind event.Kind) {
 	f.seq++
 	sink.HandleEvent(&event.Event{Seq: f.seq - 1, Time: f.seq, Kind: kind})
@@ -343,7 +349,7 @@ func TestFinish(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.free()
-	if want := []string{"begin", "ledger", "ledger", "stop", "ledger", "close"}; !slices.Equal(f.calls, want) {
+	if want := []string{"begin", "ledger", "ledger", "stop", "end", "ledger", "close"}; !slices.Equal(f.calls, want) {
 		t.Errorf("calls\n got %q\nwant %q", f.calls, want)
 	}
 	r, err := trace.Open(s.options.Output)
@@ -359,7 +365,7 @@ func TestFinish(t *testing.T) {
 	if err != nil || !summary.Whole() {
 		t.Errorf("the file isn't whole: %+v, %v", summary, err)
 	}
-	if s.result.Events != 2 || s.result.Reason != reasonCommand || s.result.Ledger.Rings[0].Received != 2 || s.result.Bytes == 0 {
+	if s.result.Events != 3 || s.result.Reason != reasonCommand || s.result.Ledger.Rings[0].Received != 2 || s.result.Bytes == 0 {
 		t.Errorf("got %+v", s.result)
 	}
 }

@@ -98,6 +98,7 @@ type source interface {
 	ReadCounts(probes.Sink) error
 	Ledger() (event.Ledger, error)
 	Stop(probes.Sink) error
+	End(probes.Sink) error
 	Close() error
 }
 
@@ -281,7 +282,7 @@ func (s *session) finish(failed error) error {
 	if failed == nil {
 		err = errors.Join(err, s.closingSnapshot())
 	}
-	err = errors.Join(err, s.writeLedger())
+	err = errors.Join(err, s.probes.End(s), s.writeLedger())
 	s.result.Reason = s.reason
 	end := event.End{Time: ended.Boot, Clock: ended, Reason: s.reason, ExitStatus: s.result.ExitStatus}
 	if e := errors.Join(failed, err); e != nil {
@@ -295,11 +296,28 @@ func (s *session) finish(failed error) error {
 	return err
 }
 
+// closingSnapshot takes the last snapshot and meanwhile reads what goes on.
 func (s *session) closingSnapshot() error {
-	snap, err := s.taker.Take(context.Background(), snapshot.Options{Closing: true})
-	if err != nil {
-		s.problem(fmt.Sprintf("take the closing snapshot: %v", err), "")
-		return nil
+	closing := make(chan takenSnapshot, 1)
+	go func() {
+		snap, err := s.taker.Take(context.Background(), snapshot.Options{Closing: true})
+		closing <- takenSnapshot{snap, err}
+		s.wake()
+	}()
+	for {
+		select {
+		case snap := <-closing:
+			if snap.err != nil {
+				s.problem(fmt.Sprintf("take the closing snapshot: %v", snap.err), "")
+				return nil
+			}
+			return s.writer.Snapshot(&snap.Snapshot)
+		default:
+		}
+		if err := errors.Join(s.probes.Wait(busyInterval), s.probes.Read(s)); err != nil {
+			// The snapshot is done without: wait for it, for it uses the probes' privileges.
+			<-closing
+			return err
+		}
 	}
-	return s.writer.Snapshot(&snap)
 }

@@ -213,7 +213,7 @@ func (f *finder) addTask(r *row) {
 	if len(ns.tasks) < f.maxHolders {
 		holder := event.Holder{Kind: "task", PID: r.Pid, Comm: comm(r), Cgroup: filepath.Join(dir, "cgroup")}
 		if stray {
-			holder.Path = filepath.Join(dir, "ns/net")
+			holder.TID, holder.Path = r.Tid, filepath.Join(dir, "ns/net")
 		}
 		ns.tasks = append(ns.tasks, holder)
 	}

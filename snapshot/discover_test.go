@@ -149,7 +149,7 @@ func TestFind(t *testing.T) {
 		},
 		{
 			Inum: 101, Ptr: 1101,
-			Holders: []event.Holder{{Kind: "task", PID: 5020, Comm: "astray", Path: "/20/task/22/ns/net"}},
+			Holders: []event.Holder{{Kind: "task", PID: 5020, Comm: "astray", TID: 5022, Path: "/20/task/22/ns/net"}},
 			Held:    event.HoldCounts{Tasks: 1},
 		},
 		{

@@ -434,7 +434,7 @@ func TestTakeThread(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, states := take(t)
-	want := []event.Holder{{Kind: "task", PID: uint32(pid), Path: fmt.Sprintf("/proc/%d/task/%d/ns/net", pid, tid)}}
+	want := []event.Holder{{Kind: "task", PID: uint32(pid), TID: uint32(tid), Path: fmt.Sprintf("/proc/%d/task/%d/ns/net", pid, tid)}}
 	state := states[uint32(inum)]
 	for i := range state.Holders {
 		if state.Holders[i].Comm == "" {
