@@ -28,6 +28,7 @@ type Analyzer struct {
 	rows           map[rowKey]*row
 	rowOrder       []*row
 	folds          folds
+	tasks          tasks
 	odd            uint64 // events that name nothing they could be about
 	finished       bool
 }
@@ -52,6 +53,9 @@ func New() *Analyzer {
 		waits:      waits{refusals: make(map[refusalKey]*Refusal)},
 		rows:       make(map[rowKey]*row),
 		folds:      folds{keep: DefaultKeep, byComm: make(map[string]*Fold)},
+		tasks: tasks{
+			processes: make(map[uint32]*process), gone: make(map[uint32]uint64), cgroups: make(map[uint64]string),
+		},
 	}
 }
 
@@ -139,19 +143,16 @@ func (a *Analyzer) HandleEvent(e *event.Event) {
 		a.netdevMove(e)
 	case event.KindNetdevRename:
 		a.netdevRename(e)
-	case event.KindNL80211, event.KindRTNetlink, event.KindNetByPID, event.KindNsid, event.KindSysctl,
-		event.KindWdevRegister, event.KindWdevUnregister:
+	case event.KindNsid:
+		a.nsid(e)
+	case event.KindSysctl:
+		a.sysctl(e)
+	case event.KindNL80211, event.KindRTNetlink, event.KindNetByPID, event.KindWdevRegister, event.KindWdevUnregister:
 		// No life hangs on these: they are recorded, and not told of yet.
 	default:
 		a.odd++
 	}
 }
-
-// HandleTask takes a task that came into a namespace or left one.
-func (a *Analyzer) HandleTask(t *event.Task) { a.tick(t.Time) }
-
-// HandleCgroup takes the path of a cgroup.
-func (a *Analyzer) HandleCgroup(c *event.CgroupPath) { a.tick(c.Time) }
 
 // HandleSymbol takes the name of an address.
 func (a *Analyzer) HandleSymbol(s *event.Symbol) {
@@ -252,6 +253,8 @@ func (a *Analyzer) Model() *Model {
 	a.finishDelivery()
 	a.countLost()
 	a.audit()
+	a.clipTasks()
+	a.clipNsids()
 	a.verdict()
 	a.findings()
 	return &a.m

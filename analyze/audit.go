@@ -128,11 +128,13 @@ func (a *Analyzer) auditNetns(n *Netns, st *event.NetnsState) {
 		au.differ(what, fmt.Sprintf("net:[%d]", st.Inum), fmt.Sprintf("net:[%d]", n.Inum))
 	}
 	a.auditNames(n, st)
+	a.auditTasks(n, st)
 	if len(st.Links) == 0 {
 		return // it couldn't be entered: every namespace has a loopback
 	}
 	a.auditLinks(n, st)
 	a.auditWiphys(n, st)
+	a.auditNsids(n, st)
 }
 
 // auditNames compares the names.

@@ -267,6 +267,8 @@ func (a *Analyzer) forget(foldable map[*Netns]bool, old map[*Device]bool) {
 	// Whoever was made from a folded namespace forgets that.
 	for _, n := range a.nets.all {
 		n.Birth.forgetCaller(foldable)
+		n.forgetOrigins(forgotten)
+		n.forgetPeers(forgotten)
 	}
 	for _, d := range a.devs.all {
 		d.Birth.forgetCaller(foldable)

@@ -33,12 +33,39 @@ func check(t *testing.T, m *Model) {
 			}
 		}
 	}
+	for _, n := range m.Namespaces {
+		checkTasks(t, n)
+		for _, x := range n.Nsids {
+			if x.Peer != nil && !ids[x.Peer.ID] {
+				t.Errorf("number %d of %s is for a namespace that isn't there", x.ID, n.Label())
+			}
+		}
+	}
 	for _, w := range m.Wiphys {
 		for i, s := range w.Stays {
 			if s.Netns.into != nil || i < len(w.Stays)-1 && s.Left == "" {
 				t.Errorf("%s was in two namespaces at once, or in none", w.Label())
 			}
 		}
+	}
+}
+
+// checkTasks: nobody is in a namespace twice at the end, and nobody is listed for
+// the initial one.
+func checkTasks(t *testing.T, n *Netns) {
+	t.Helper()
+	if n.Initial && len(n.TaskStays) != 0 {
+		t.Errorf("%d tasks are listed for the initial namespace", len(n.TaskStays))
+	}
+	last := make(map[taskKey]*TaskStay)
+	for _, s := range n.TaskStays {
+		if s.Netns != n || (s.Left == "") != (s.Until == 0) || s.Until != 0 && s.Until < s.From {
+			t.Errorf("%s in %s: %+v", s.Who(), n.Label(), s)
+		}
+		if before := last[s.key()]; before != nil && before.Until == 0 && s.Until == 0 {
+			t.Errorf("%s is in %s twice", s.Who(), n.Label())
+		}
+		last[s.key()] = s
 	}
 }
 

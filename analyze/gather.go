@@ -13,6 +13,8 @@ import (
 // gather puts the lives into the model, in order, with their stays.
 func (a *Analyzer) gather() {
 	a.gatherNamespaces()
+	a.gatherTasks()
+	a.gatherNsids()
 	for _, d := range a.devs.all {
 		a.m.Devices = append(a.m.Devices, d)
 		for _, s := range d.Stays {

@@ -14,8 +14,9 @@ type Model struct {
 	Began, Ended uint64
 	// End is nil if the recording didn't finish.
 	End *event.End
-	// Events is how many lifecycle events were read.
-	Events uint64
+	// Events is how many lifecycle events were read, TaskEvents how many of tasks
+	// that came and went.
+	Events, TaskEvents uint64
 	// Lost is how many records of any ring are known to be missing.
 	Lost uint64
 	// Ledger is the last one of the recording, nil if there is none.
@@ -50,6 +51,9 @@ type Model struct {
 	// Folds count the ordinary lives that are in none of these lists.
 	Folds    []Fold
 	Delivery []*Delivery
+
+	// NsidRefusals are requests for numbers that failed, the last thousand.
+	NsidRefusals []*NsidRefusal
 
 	// Verdict is what the recording may have missed, worst first.
 	Verdict []Statement
@@ -105,7 +109,18 @@ type Netns struct {
 	// Stays are the netdevs that were in it, in order of arrival.
 	Stays      []*Stay
 	WiphyStays []*WiphyStay
-	Delivery   []*Delivery
+	// TaskStays are the processes that were in it, in order of arrival: all that
+	// are at the end, and of those that left the first and the last. Of the
+	// initial namespace there are none.
+	TaskStays []*TaskStay
+	TasksGone TasksGone
+	// Nsids are the numbers by which it knows others, in order of their coming:
+	// all it has at the end, and of those that are no more the last.
+	// NsidsOmitted is how many there were before.
+	Nsids        []*Nsid
+	NsidsOmitted uint64
+	Sysctls      SysctlWrites
+	Delivery     []*Delivery
 	// Holders are some of those that Held counts, References what the kernel
 	// counts, 0 if unknown, and NSIDs the numbers by which it knows others: of
 	// the closing snapshot, or else the opening one.
@@ -122,6 +137,11 @@ type Netns struct {
 	into       *Netns
 	devs       map[int32]*Device
 	tasks      map[uint32]string
+	inside     map[taskKey]*TaskStay
+	occupied   bool // some task was in it
+	// unlisted says that the opening snapshot did not list all that were in it.
+	unlisted bool
+	nsids    nsids
 	// looked says that the opening snapshot could look into it.
 	looked bool
 }

@@ -228,6 +228,9 @@ func (a *Analyzer) merge(dst, src *Netns) {
 		dst.sawTask(pid, comm)
 	}
 	src.devs, src.tasks = nil, nil
+	a.absorbTasks(dst, src)
+	dst.absorbNsids(src)
+	dst.absorbSysctls(src)
 }
 
 // setupNet: a namespace is made.
@@ -311,6 +314,7 @@ func (a *Analyzer) putNet(e *event.Event) {
 			d.At = e.Start // told when the call was over, with the clean-up perhaps begun
 		}
 		n.Put = &d
+		a.evacuate(n, d.At)
 		a.nets.dying = append(a.nets.dying, n)
 	}
 }
@@ -366,6 +370,7 @@ func (a *Analyzer) freeNet(e *event.Event) {
 // endNetns ends a life, and the stays of whatever wasn't seen to leave.
 func (a *Analyzer) endNetns(n *Netns, t uint64) {
 	n.Ended, n.inSetup = t, false
+	a.evacuate(n, t)
 	a.foldNetns(n)
 	for _, d := range n.devs {
 		a.endDevice(d, t, true)

@@ -10,9 +10,17 @@ import "github.com/nstrace/nstrace/event"
 func (a *Analyzer) applyOpening() {
 	s := a.opening
 	a.opening, a.applied = nil, s
+	var introduced []*Netns
 	for i := range s.Namespaces {
-		a.introduce(s, &s.Namespaces[i])
+		introduced = append(introduced, a.introduce(s, &s.Namespaces[i]))
 	}
+	// Once all that a number may stand for are known.
+	for i, n := range introduced {
+		if n.Ended == 0 && n.Put == nil {
+			a.introduceNsids(s, n, &s.Namespaces[i])
+		}
+	}
+	a.tasks.gone = nil
 }
 
 // refOf is what a snapshot knows a namespace by. Its address isn't taken from
@@ -25,8 +33,8 @@ func (a *Analyzer) refOf(st *event.NetnsState) event.NetRef {
 	return r
 }
 
-// introduce applies one namespace of the opening snapshot.
-func (a *Analyzer) introduce(s *event.Snapshot, st *event.NetnsState) {
+// introduce applies one namespace of the opening snapshot, and returns its life.
+func (a *Analyzer) introduce(s *event.Snapshot, st *event.NetnsState) *Netns {
 	n := a.seenBy(s, st)
 	if n == nil {
 		n = a.newNetns(s.Begin)
@@ -35,6 +43,7 @@ func (a *Analyzer) introduce(s *event.Snapshot, st *event.NetnsState) {
 	}
 	if st.Initial && a.nets.initial == nil {
 		n.Initial, a.nets.initial = true, n
+		a.vacate(n)
 	}
 	if n.OwnerUserNS == 0 {
 		n.OwnerUserNS = st.OwnerUserNS
@@ -45,11 +54,14 @@ func (a *Analyzer) introduce(s *event.Snapshot, st *event.NetnsState) {
 		n.Origin = Preexisting
 	}
 	if n.Ended != 0 {
-		return
+		return n
 	}
 	a.introduceNames(s, n, st)
+	if n.Put == nil {
+		a.introduceTasks(s, n, st)
+	}
 	if n.Birth != nil {
-		return // nothing in it is older than its own birth, which was seen
+		return n // nothing in it is older than its own birth, which was seen
 	}
 	for i := range st.Wiphys {
 		a.introduceWiphy(n, &st.Wiphys[i])
@@ -57,6 +69,7 @@ func (a *Analyzer) introduce(s *event.Snapshot, st *event.NetnsState) {
 	for i := range st.Links {
 		a.introduceLink(s, n, &st.Links[i])
 	}
+	return n
 }
 
 // introduceNames applies the names. One that came or went since the snapshot

@@ -143,11 +143,14 @@ func (a *Analyzer) verdictLoss() {
 	}
 }
 
-// ringSteps is the name of the sequence of records of subsystems' steps.
-const ringSteps = "steps"
+// The names of the sequences of records of subsystems' steps and of tasks.
+const (
+	ringSteps = "steps"
+	ringTasks = "tasks"
+)
 
 func lossSeverity(ring string) Severity {
-	if ring == "packets" || ring == ringSteps {
+	if ring == "packets" || ring == ringSteps || ring == ringTasks {
 		return Warning
 	}
 	return Error
@@ -155,8 +158,11 @@ func lossSeverity(ring string) Severity {
 
 // lostRecords says what is missing from a ring.
 func lostRecords(ring string, n uint64) string {
-	if ring == ringSteps {
+	switch ring {
+	case ringSteps:
 		return plural(n, "record") + " of what each subsystem took of a set-up or tear-down"
+	case ringTasks:
+		return plural(n, "record") + " of processes that came into namespaces or left them"
 	}
 	return plural(n, EscapeText(ring)+" event")
 }

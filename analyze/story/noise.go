@@ -41,6 +41,7 @@ func (x *noise) event() *event.Event {
 		Flags: event.Flags(x.next(4)), PID: uint32(x.next(4)), TID: uint32(x.next(4)), Within: uint32(x.next(256)) << x.next(8),
 		Caller: x.net(), Net: x.net(), Net2: x.net(), Ret: uint32(x.next(2) * x.next(130)), Dev: uint64(x.next(5)),
 		Wiphy: uint64(x.next(4)), WiphyIndex: int32(x.next(4)) - 1, Ifindex: int32(x.next(4)), NewIfindex: int32(x.next(4)),
+		Nsid: int32(x.next(4)) - 1, Arg: uint64(x.next(4)),
 		Name: x.text("if"), NewName: x.text("if"), WiphyName: x.text("phy"), Ops: uint64(x.next(3)), Fn: uint64(x.next(3)),
 		RxPackets: uint64(x.next(9)),
 	}
@@ -50,6 +51,13 @@ func (x *noise) event() *event.Event {
 	return e
 }
 
+func (x *noise) task() *event.Task {
+	return &event.Task{
+		Time: x.t, Op: event.TaskOp(x.next(int(event.TaskOpCount) + 1)), PID: uint32(x.next(4)), TID: uint32(x.next(4)), Parent: uint32(x.next(4)),
+		Threads: uint32(x.next(4)), Comm: x.text("task"), Net: x.net(), From: x.net(), Cgroup: uint64(x.next(3)),
+	}
+}
+
 func (x *noise) snapshot() *event.Snapshot {
 	s := &event.Snapshot{Begin: x.t, Finish: x.t + uint64(x.next(20)), Closing: x.next(2) == 0}
 	for range x.next(4) {
@@ -57,6 +65,8 @@ func (x *noise) snapshot() *event.Snapshot {
 		for range x.next(3) {
 			n.Names = append(n.Names, x.text("n"))
 			n.Links = append(n.Links, event.Link{Ifindex: int32(x.next(4)), Name: x.text("if"), Wiphy: int32(x.next(3)) - 1, Stats: x.next(2) == 0, RxPackets: uint64(x.next(9))})
+			n.Holders = append(n.Holders, event.Holder{Kind: "task", PID: uint32(x.next(4)), TID: uint32(x.next(3)), Comm: x.text("task")})
+			n.NSIDs = append(n.NSIDs, event.NSID{ID: int32(x.next(3)), Inum: uint32(x.next(4))})
 			n.Wiphys = append(n.Wiphys, event.Wiphy{Index: int32(x.next(3)), Name: x.text("phy")})
 		}
 		s.Namespaces = append(s.Namespaces, n)
@@ -71,7 +81,7 @@ func Noise(h event.Handler, data []byte) {
 	h.HandleRecording(&event.Recording{Began: 100, InitNet: uint32(x.next(3))})
 	for len(x.data) > 0 {
 		x.t += uint64(x.next(5))
-		switch x.next(12) {
+		switch x.next(16) {
 		case 0:
 			h.HandleSnapshot(x.snapshot())
 		case 1:
@@ -85,6 +95,10 @@ func Noise(h event.Handler, data []byte) {
 			h.HandleSymbol(&event.Symbol{Time: x.t, Addr: uint64(x.next(3)), Name: "f"})
 		case 4:
 			h.HandleLoss(&event.Loss{Ring: "lifecycle", To: x.t, Count: 1})
+		case 5, 6, 7:
+			h.HandleTask(x.task())
+		case 8:
+			h.HandleCgroup(&event.CgroupPath{Time: x.t, ID: uint64(x.next(3)), Path: "/" + x.text("a")})
 		default:
 			h.HandleEvent(x.event())
 		}

@@ -25,6 +25,9 @@ type Story struct {
 	Caller event.NetRef
 	Within uint32
 	sent   uint64
+	tasks  uint64
+	// Probes are attached besides those that everyone has.
+	Probes []event.ProbeLedger
 }
 
 // New starts a recording at 1000 ms; the opening snapshot has init alone.
@@ -293,7 +296,7 @@ func (s *Story) End(states ...event.NetnsState) {
 	zero := uint64(0)
 	s.HandleLedger(&event.Ledger{
 		Time:   s.Tick(),
-		Probes: []event.ProbeLedger{{Name: "setup_net", Function: "setup_net", Hook: "fentry", Status: event.StatusAttached, Hits: 2, Missed: &zero}},
+		Probes: append([]event.ProbeLedger{{Name: "setup_net", Function: "setup_net", Hook: "fentry", Status: event.StatusAttached, Hits: 2, Missed: &zero}}, s.Probes...),
 		Rings:  []event.RingLedger{{Name: "lifecycle", Size: 1 << 20, Received: s.sent}},
 	})
 	s.HandleEnd(&event.End{Time: s.Tick(), Reason: "command"})
