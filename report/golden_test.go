@@ -24,6 +24,13 @@ func demo() *analyze.Model {
 	return a.Model()
 }
 
+// inside is the model of the story of who was in a namespace.
+func inside() *analyze.Model {
+	a := analyze.New()
+	story.Tenants(a)
+	return a.Model()
+}
+
 func TestGolden(t *testing.T) {
 	m := demo()
 	of := func(selector string) report.Options {
@@ -33,25 +40,34 @@ func TestGolden(t *testing.T) {
 		}
 		return report.Options{Netns: n}
 	}
+	tenants := inside()
+	web, err := report.Select(tenants, "cookie:0x5001")
+	if err != nil {
+		t.Fatal(err)
+	}
 	since, err := report.ParseTime(m, "0.05s")
 	if err != nil {
 		t.Fatal(err)
 	}
 	tests := []struct {
 		file   string
+		m      *analyze.Model
 		format report.Format
 		o      report.Options
 	}{
-		{"demo.txt", report.FormatText, report.Options{}},
-		{"demo.json", report.FormatJSON, report.Options{}},
-		{"demo-ns-sta.txt", report.FormatText, of("sta")},
-		{"demo-ns-phy2.json", report.FormatJSON, of("phy2")},
-		{"demo-since.txt", report.FormatText, report.Options{Since: since}},
+		{"demo.txt", m, report.FormatText, report.Options{}},
+		{"demo.json", m, report.FormatJSON, report.Options{}},
+		{"demo-ns-sta.txt", m, report.FormatText, of("sta")},
+		{"demo-ns-phy2.json", m, report.FormatJSON, of("phy2")},
+		{"demo-since.txt", m, report.FormatText, report.Options{Since: since}},
+		{"tenants.txt", tenants, report.FormatText, report.Options{}},
+		{"tenants-ns.txt", tenants, report.FormatText, report.Options{Netns: web}},
+		{"tenants-ns.json", tenants, report.FormatJSON, report.Options{Netns: web}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.file, func(t *testing.T) {
 			var got bytes.Buffer
-			if err := report.Write(&got, m, tt.format, tt.o); err != nil {
+			if err := report.Write(&got, tt.m, tt.format, tt.o); err != nil {
 				t.Fatal(err)
 			}
 			path := filepath.Join("testdata", tt.file)

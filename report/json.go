@@ -32,11 +32,13 @@ type (
 		Renames []jsonRename `json:"renames"`
 		Pernet  []jsonPernet `json:"pernet"`
 		// Requests are those for namespaces that made none.
-		Requests   []jsonRequest   `json:"requests"`
-		Subsystems []jsonSubsystem `json:"subsystems"`
-		Findings   []jsonFinding   `json:"findings"`
-		Audit      jsonAudit       `json:"audit"`
-		Verdict    []jsonStatement `json:"verdict"`
+		Requests []jsonRequest `json:"requests"`
+		// NsidRefusals are requests for namespace numbers that failed.
+		NsidRefusals []jsonNsidRefusal `json:"nsid_refusals"`
+		Subsystems   []jsonSubsystem   `json:"subsystems"`
+		Findings     []jsonFinding     `json:"findings"`
+		Audit        jsonAudit         `json:"audit"`
+		Verdict      []jsonStatement   `json:"verdict"`
 	}
 	// jsonSelection is what the report was restricted to: null and [] are no
 	// restriction.
@@ -58,6 +60,7 @@ type (
 		Delivery   *string     `json:"delivery"`
 		Tool       *string     `json:"tool"`
 		Events     uint64      `json:"events"`
+		TaskEvents uint64      `json:"task_events"`
 		Lost       *uint64     `json:"lost"`
 		Clean      bool        `json:"clean"`
 		Unknown    []string    `json:"missed_unknown"`
@@ -134,6 +137,7 @@ type (
 		Devices     []jsonStay      `json:"devices"`
 		Wiphys      []jsonWiphyStay `json:"wiphys"`
 		Delivery    []jsonDelivery  `json:"delivery"`
+		jsonInside
 	}
 	jsonHeld struct {
 		Tasks       uint32 `json:"tasks"`
@@ -315,21 +319,22 @@ type (
 func JSON(w io.Writer, m *analyze.Model, o Options) error {
 	j := converter{m: m, o: o}
 	r := jsonReport{
-		Schema:     Schema,
-		Selection:  j.selection(),
-		Recording:  j.recording(),
-		Namespaces: each(m.Namespaces, j.netns),
-		Folded:     each(m.Folds, j.fold),
-		Wiphys:     each(m.Wiphys, j.wiphy),
-		Moves:      each(m.Moves, j.move),
-		Vifs:       each(m.Vifs, j.vif),
-		Renames:    each(m.Renames, j.rename),
-		Pernet:     each(m.Pernet, j.pernet),
-		Requests:   j.requests(),
-		Subsystems: each(m.Subsystems, j.subsystem),
-		Findings:   each(m.Findings, j.finding),
-		Audit:      j.audit(),
-		Verdict:    each(m.Verdict, j.statement),
+		Schema:       Schema,
+		Selection:    j.selection(),
+		Recording:    j.recording(),
+		Namespaces:   each(m.Namespaces, j.netns),
+		Folded:       each(m.Folds, j.fold),
+		Wiphys:       each(m.Wiphys, j.wiphy),
+		Moves:        each(m.Moves, j.move),
+		Vifs:         each(m.Vifs, j.vif),
+		Renames:      each(m.Renames, j.rename),
+		Pernet:       each(m.Pernet, j.pernet),
+		Requests:     j.requests(),
+		NsidRefusals: each(m.NsidRefusals, j.nsidRefusal),
+		Subsystems:   each(m.Subsystems, j.subsystem),
+		Findings:     each(m.Findings, j.finding),
+		Audit:        j.audit(),
+		Verdict:      each(m.Verdict, j.statement),
 	}
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
@@ -400,7 +405,7 @@ func (j converter) recording() jsonRecording {
 		Host: orNull(m.Recording.Host), Kernel: orNull(m.Recording.Kernel), Arch: orNull(m.Recording.Arch),
 		DurationNS: span(m.Began, m.Ended), Command: append([]string{}, m.Recording.Command...),
 		Complete: m.End != nil, Delivery: orNull(m.Recording.Delivery), Tool: orNull(m.Recording.Tool),
-		Events: m.Events, Clean: m.Clean(), Unknown: append([]string{}, m.Unknown...), Unseen: append([]string{}, m.Unseen...),
+		Events: m.Events, TaskEvents: m.TaskEvents, Clean: m.Clean(), Unknown: append([]string{}, m.Unknown...), Unseen: append([]string{}, m.Unseen...),
 		Probes: []jsonProbe{}, Rings: []jsonRing{}, Losses: []jsonLoss{}, Damage: []jsonHole{}, Problems: []jsonProblem{},
 	}
 	if t := started(m); !t.IsZero() {
@@ -472,6 +477,7 @@ func (j converter) netns(n *analyze.Netns) (jsonNetns, bool) {
 		j.cleanup(d, n)
 		r.Destroyed = d
 	}
+	r.jsonInside = j.inside(n)
 	r.Devices = each(n.Stays, j.stay)
 	r.Wiphys = each(n.WiphyStays, j.wiphyStay)
 	for _, d := range n.Delivery {

@@ -26,7 +26,10 @@ func (t *writer) items() []item {
 	}
 	for _, n := range t.m.Namespaces {
 		t.netnsItems(n, add)
+		t.nsidItems(n, add)
+		t.sysctlItems(n, add)
 	}
+	t.nsidRefusals(add)
 	t.requestItems(add)
 	for _, w := range t.m.Wiphys {
 		t.wiphyItems(w, add)
@@ -274,24 +277,23 @@ func renamed(m *analyze.Move) string {
 
 func (t *writer) timeline() {
 	t.section("TIMELINE")
-	t.writeItems(func(x item) bool { return !t.allHidden(x.about) })
+	t.writeItems(t.kept(func(x item) bool { return !t.allHidden(x.about) }))
 }
 
-// writeItems lists what passes the options and keep.
-func (t *writer) writeItems(keep func(item) bool) {
-	some := false
-	for _, x := range t.items() {
-		if !keep(x) || !t.o.when(x.at) {
-			continue
-		}
-		some = true
+// kept returns the items that pass the options and keep.
+func (t *writer) kept(keep func(item) bool) []item {
+	return slices.DeleteFunc(t.items(), func(x item) bool { return !keep(x) || !t.o.when(x.at) })
+}
+
+func (t *writer) writeItems(items []item) {
+	for _, x := range items {
 		first := fmt.Sprintf("  %11s  ", t.m.Since(x.at))
 		if x.depth > 0 {
 			first = strings.Repeat(" ", len(first)+2)
 		}
 		wrap(&t.Builder, first, strings.Repeat(" ", len(first)+2), x.text)
 	}
-	if !some {
+	if len(items) == 0 {
 		t.line("  nothing")
 	}
 }
@@ -319,14 +321,17 @@ func (t *writer) life(n *analyze.Netns) {
 	case n.InClosing && n.References != 0:
 		tab.row("held by", fmt.Sprintf("nothing that could be seen; the kernel counted %d references", n.References))
 	}
-	if len(n.NSIDs) != 0 {
+	if len(n.NSIDs) != 0 && len(n.Nsids) == 0 {
 		tab.row("nsids", t.numbers(n))
 	}
 	tab.write(&t.Builder, "  ")
 	t.phases(n)
 	t.WriteByte('\n')
-	t.writeItems(func(x item) bool { return slices.Contains(x.about, n) })
+	t.writeItems(t.withTasks(n, t.kept(func(x item) bool { return slices.Contains(x.about, n) })))
+	t.omitted(n)
 	t.inhabitants(n)
+	t.tenants(n)
+	t.nsids(n)
 	if len(n.Delivery) != 0 {
 		t.line("\n  delivered by Wi-Fi:")
 		rows := t.deliveryTable()
