@@ -49,6 +49,7 @@ func TestMissedRecursion(t *testing.T) {
 	const packets, namespaces = 1000, 20
 	for _, suite := range missSuites {
 		t.Run(suite, func(t *testing.T) {
+			t.Parallel()
 			dir, _ := runMiss(t, suite, radios+fmt.Sprintf(`
 sysctl -qw net.ipv4.neigh.wlan0.mcast_solicit=1000000 net.ipv4.neigh.wlan0.retrans_time_ms=50
 for how in hold kprobe; do

@@ -87,6 +87,7 @@ func TestMissedReturns(t *testing.T) {
 	const short, long, each = 20, 5, 3
 	for _, suite := range missSuites {
 		t.Run(suite, func(t *testing.T) {
+			t.Parallel()
 			dir, _ := runMiss(t, suite, manyReturns)
 			checkMissedReturns(t, dir, short+long*each+1)
 		})
@@ -246,6 +247,7 @@ func TestTraceEventsLeftBehind(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots a virtual machine")
 	}
+	t.Parallel()
 	dir, _ := runMiss(t, suite, `
 list() { sed 's/ .*//' /sys/kernel/tracing/kprobe_events | sort > $1; }
 record --attach kprobe --delivery off -o killed.nst
