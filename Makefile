@@ -44,10 +44,10 @@ go-test: ## the tests alone, those in virtual machines included
 	@$(untested-after)
 
 .PHONY: test-kernels
-test-kernels: ## those tests alone that run on every kernel of the lab, by every hook
+test-kernels: ## the tests that depend on the kernel, on every kernel of the lab (up to an hour)
 	@lab/setup go lab
 	@$(untested-before)
-	NSTRACE_UNTESTED=$(UNTESTED) $(GO) test -count=1 -timeout 40m -run 'TestMove|TestProbes|TestSnapshot' ./e2e
+	NSTRACE_UNTESTED=$(UNTESTED) $(GO) test -count=1 -timeout 2h -run 'TestMove|TestProbes|TestSnapshot|TestMissed|TestInMachine' ./e2e -every-kernel
 	@$(untested-after)
 
 # With a fresh seed each time, which is said; KERNEL=sid takes one kernel only.

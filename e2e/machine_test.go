@@ -5,10 +5,13 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -22,6 +25,18 @@ const suite = "bookworm"
 // unstable is the suite whose kernel may be broken on some day by no fault of
 // ours.
 const unstable = "sid"
+
+var everyKernel = flag.Bool("every-kernel", false,
+	"run each test on every kernel that it is for, and not only where kernels differ most: three quarters of an hour")
+
+// suitesOf returns the suites on whose kernels a test is run, which without
+// -every-kernel are those that are named.
+func suitesOf(ordinarily ...string) []string {
+	if *everyKernel {
+		return []string{"bullseye", "bookworm", "trixie", unstable}
+	}
+	return ordinarily
+}
 
 // untestedFile names the environment variable with a file that takes what could
 // not be tested: go test keeps quiet about what it skips.
@@ -90,6 +105,22 @@ var bareBoot = func() func(lab.Kernel) error {
 	}
 }()
 
+// TestMain removes what build has made.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	status := m.Run()
+	built.Range(func(_, made any) bool {
+		if program, err := made.(func() (string, error))(); err == nil {
+			os.RemoveAll(filepath.Dir(program))
+		}
+		return true
+	})
+	os.Exit(status)
+}
+
+// built has what each build makes: many tests use the same programs.
+var built sync.Map
+
 // build makes a static program for the machine: the command in folder pkg, or
 // with "test -c" the tests of a package.
 func build(t *testing.T, out string, how ...string) {
@@ -99,12 +130,33 @@ func build(t *testing.T, out string, how ...string) {
 
 func buildFor(t *testing.T, arch, out string, how ...string) {
 	t.Helper()
-	pkg := how[len(how)-1]
-	cmd := exec.Command("go", append(append(how[:len(how)-1:len(how)-1], "-o", out), pkg)...)
+	made, _ := built.LoadOrStore(arch+" "+strings.Join(how, " "), sync.OnceValues(func() (string, error) {
+		return compile(arch, how)
+	}))
+	program, err := made.(func() (string, error))()
+	if err != nil {
+		t.Fatal(err)
+	}
+	copyFile(t, program, out)
+	if err := os.Chmod(out, 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// compile makes a program in a folder of its own.
+func compile(arch string, how []string) (program string, err error) {
+	dir, err := os.MkdirTemp("", "nstrace-e2e-")
+	if err != nil {
+		return "", err
+	}
+	program, pkg := filepath.Join(dir, "program"), how[len(how)-1]
+	cmd := exec.Command("go", append(append(how[:len(how)-1:len(how)-1], "-o", program), pkg)...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+arch)
 	if msg, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", cmd, err, msg)
+		os.RemoveAll(dir)
+		return "", fmt.Errorf("%s: %w\n%s", cmd, err, msg)
 	}
+	return program, nil
 }
 
 // boot runs a command in a machine with a suite's kernel that shares dir, and

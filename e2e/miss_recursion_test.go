@@ -47,7 +47,7 @@ func TestMissedRecursion(t *testing.T) {
 		t.Skip("boots virtual machines")
 	}
 	const packets, namespaces = 1000, 20
-	for _, suite := range missSuites {
+	for _, suite := range suitesOf("bookworm", unstable) {
 		t.Run(suite, func(t *testing.T) {
 			t.Parallel()
 			dir, _ := runMiss(t, suite, radios+fmt.Sprintf(`

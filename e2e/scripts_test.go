@@ -16,14 +16,16 @@ func TestInMachine(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots virtual machines")
 	}
-	for _, c := range []struct{ name, suite, pkg, run string }{
+	type tests struct{ name, suite, pkg, run string }
+	all := []tests{
 		{"cmd/nstrace", suite, "cmd/nstrace", "TestLabScripts"},
-		{"bullseye", "bullseye", "cmd/nstrace", "TestLabKernel"},
-		{"bookworm", "bookworm", "cmd/nstrace", "TestLabKernel"},
-		{"trixie", "trixie", "cmd/nstrace", "TestLabKernel"},
-		{"sid", unstable, "cmd/nstrace", "TestLabKernel"},
 		{"snapshot", suite, "snapshot", "."},
-	} {
+	}
+	// 5.10 asks for capabilities of its own, and the newest can do without one.
+	for _, suite := range suitesOf("bullseye", unstable) {
+		all = append(all, tests{suite, suite, "cmd/nstrace", "TestLabKernel"})
+	}
+	for _, c := range all {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()

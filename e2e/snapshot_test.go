@@ -24,6 +24,7 @@ func TestSnapshot(t *testing.T) {
 		{"bookworm", "arm64", "TestTake(Own|Holders|Thread)"},
 	} {
 		t.Run(c.suite+" "+c.arch, func(t *testing.T) {
+			t.Parallel()
 			if c.arch == "arm64" && runtime.GOARCH != c.arch {
 				if _, err := exec.LookPath("qemu-system-aarch64"); err != nil {
 					t.Skip("there is no qemu-system-aarch64 here")

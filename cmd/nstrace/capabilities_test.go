@@ -71,7 +71,7 @@ func capabilityCases() []observed {
 // TestLabKernelCapabilities records without each capability and compares what comes
 // of it with what the documentation says. To renew it:
 //
-//	go test ./e2e -run TestInMachine -keep "$PWD/testdata"
+//	go test ./e2e -run TestInMachine -every-kernel -keep "$PWD/testdata"
 //	go test ./cmd/nstrace -run TestDocs -update
 func TestLabKernelCapabilities(t *testing.T) {
 	if os.Getenv("NSTRACE_LAB") == "" {
