@@ -40,14 +40,14 @@ test: ## everything that tells whether the source is good
 go-test: ## the tests alone, those in virtual machines included
 	@lab/setup go lab
 	@$(untested-before)
-	NSTRACE_UNTESTED=$(UNTESTED) $(GO) test -count=1 -timeout 25m ./...
+	NSTRACE_UNTESTED=$(UNTESTED) $(GO) test -count=1 -timeout 23m -parallel $(PARALLEL) ./...
 	@$(untested-after)
 
 .PHONY: test-kernels
 test-kernels: ## the tests that depend on the kernel, on every kernel of the lab (up to an hour)
 	@lab/setup go lab
 	@$(untested-before)
-	NSTRACE_UNTESTED=$(UNTESTED) $(GO) test -count=1 -timeout 2h -run 'TestMove|TestProbes|TestSnapshot|TestMissed|TestInMachine' ./e2e -every-kernel
+	NSTRACE_UNTESTED=$(UNTESTED) $(GO) test -count=1 -timeout 2h -parallel $(PARALLEL) -run 'TestMove|TestProbes|TestSnapshot|TestMissed|TestInMachine' ./e2e -every-kernel
 	@$(untested-after)
 
 # With a fresh seed each time, which is said; KERNEL=sid takes one kernel only.
@@ -57,6 +57,9 @@ N ?= 5000
 test-random: ## make random operations on every kernel of the lab and audit what is made of them (SEED=, N=, KERNEL=)
 	@lab/setup go lab
 	$(GO) test -count=1 -timeout 3h -v -run 'TestRandom$(if $(filter file,$(origin KERNEL)),,/^$(KERNEL)$$)' ./e2e -seed $(SEED) -operations $(N)
+
+# A virtual machine waits about a third of its time.
+PARALLEL := $(shell echo $$((($$(nproc) * 3 + 1) / 2)))
 
 # go test keeps quiet about what it skipped; e2e writes down what it could not test.
 UNTESTED := $(CURDIR)/out/untested

@@ -26,6 +26,10 @@ const suite = "bookworm"
 // ours.
 const unstable = "sid"
 
+// suites are those whose kernels the lab has.
+var suites = []string{"bullseye", "bookworm", "trixie", unstable}
+
+// everyKernel is what make test-kernels asks for.
 var everyKernel = flag.Bool("every-kernel", false,
 	"run each test on every kernel that it is for, and not only where kernels differ most: three quarters of an hour")
 
@@ -33,7 +37,7 @@ var everyKernel = flag.Bool("every-kernel", false,
 // -every-kernel are those that are named.
 func suitesOf(ordinarily ...string) []string {
 	if *everyKernel {
-		return []string{"bullseye", "bookworm", "trixie", unstable}
+		return suites
 	}
 	return ordinarily
 }

@@ -23,10 +23,16 @@ until_ready() {
 }
 
 "$nstrace" record --attach kprobe -o "$work/functions.nst" -- true 2>/dev/null
-functions=$("$nstrace" report --format json "$work/functions.nst" | sed -n 's/^ *"function": "\(.*\)",$/\1/p' | sort -u)
+# What nstrace attaches to: kprobe:FUNCTION, and kretprobe:FUNCTION where it awaits returns.
+probes=$("$nstrace" report --format json "$work/functions.nst" | awk -F '"' '
+	$2 == "hook" { hook = $4 }
+	$2 == "function" { f = $4 }
+	$2 == "status" { attached = $4 == "attached" && hook == "kprobe" }
+	$2 == "hits" && attached { print "kprobe:" f }
+	$2 == "returns" && attached && !/null/ { print "kretprobe:" f }' | sort -u)
 program='BEGIN { system("touch '$work/bpftrace'"); }'
-for function in $functions; do
-	program="$program kprobe:$function { @e = count(); } kretprobe:$function { @r = count(); }"
+for probe in $probes; do
+	program="$program $probe { @[probe] = count(); }"
 done
 
 for round in $(seq "$rounds"); do
