@@ -42,8 +42,8 @@ var operations = []operation{
 	{"vif.add", 45, (*world).addVif},
 	{"vif.del", 30, (*world).deleteVif},
 	{"sysctl", 40, (*world).writeSysctl},
-	{"module.load", 5, (*world).loadModule},
-	{"module.remove", 5, (*world).removeModule},
+	{"module.load", 4, (*world).loadModule},
+	{"module.remove", 4, (*world).removeModule},
 	{"module.hwsim", 1, (*world).reloadHwsim},
 	{"settle", 4, (*world).settleDown},
 }

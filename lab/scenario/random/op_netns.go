@@ -47,11 +47,11 @@ func (w *world) addName() (*attempt, error) {
 			return notAnErrno(unix.Mount(threadNamespace, path, "none", unix.MS_BIND, ""))
 		})
 	})
-	return w.settleIn(a, err, h, with)
+	return w.welcome(a, err, h, with)
 }
 
-// settleIn makes the namespace known that an attempt has made.
-func (w *world) settleIn(a *attempt, err error, h *holder, with args) (*attempt, error) {
+// welcome makes the namespace known that an attempt has made.
+func (w *world) welcome(a *attempt, err error, h *holder, with args) (*attempt, error) {
 	if err != nil || a.Errno != 0 {
 		return a, err
 	}
@@ -114,7 +114,7 @@ func (w *world) addThread() (*attempt, error) {
 	a, err := w.try("", with, func() error {
 		return t.do(func() error { return unix.Unshare(unix.CLONE_NEWNET) })
 	})
-	return w.settleIn(a, err, h, with)
+	return w.welcome(a, err, h, with)
 }
 
 // addProcess starts a process in a namespace of its own.
@@ -143,7 +143,7 @@ func (w *world) bornAgent(a *attempt, err error, h *holder, with args) (*attempt
 		h.task, h.path = h.agent.pid, agentNamespace(h.agent)
 		with["pid"] = h.agent.pid
 	}
-	return w.settleIn(a, err, h, with)
+	return w.welcome(a, err, h, with)
 }
 
 func agentNamespace(a *agent) string { return fmt.Sprintf("/proc/%d/ns/net", a.pid) }

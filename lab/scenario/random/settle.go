@@ -17,8 +17,20 @@ const sentinelName = "sentinel"
 // settleDown waits until the kernel is through with what is dead.
 func (w *world) settleDown() (*attempt, error) {
 	with := args{}
-	return w.try("", with, func() error { return w.settle(with) })
+	return w.try("", with, func() error { return w.settle(with, sentinels) })
 }
+
+// lastSettling makes sure that nothing is to happen any more.
+func (w *world) lastSettling() (*attempt, error) {
+	with := args{}
+	return w.try("", with, func() error { return w.settle(with, lastSentinels) })
+}
+
+// How many namespaces have to go before the kernel is through with others: see settle.
+const (
+	sentinels     = 2
+	lastSentinels = 4
+)
 
 // settle returns when the kernel has cleaned up after every namespace that was let go before.
 //
@@ -29,7 +41,7 @@ func (w *world) settleDown() (*attempt, error) {
 //
 // A socket that was closed lets go of its namespace later, by RCU. cleanup_net ends with rcu_barrier, so two more
 // sentinels, and what those let go has been cleaned up, too.
-func (w *world) settle(with args) error {
+func (w *world) settle(with args, rounds int) error {
 	for _, t := range w.ended {
 		for until := time.Now().Add(patience); !t.gone(); {
 			// Only since 6.9 has a thread that isn't a process's first an end one could wait for (PIDFD_THREAD).
@@ -42,7 +54,7 @@ func (w *world) settle(with args) error {
 	}
 	w.ended = nil
 	var inums []uint64
-	for range 4 {
+	for range rounds {
 		if err := w.sentinel(&inums); err != nil {
 			return fmt.Errorf("waiting for the end of a namespace: %w", notAnErrno(err))
 		}

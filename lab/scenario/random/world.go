@@ -112,8 +112,7 @@ func (w *world) run() (err error) {
 		}
 	}
 	// One more, that counts like any other: nothing is to happen any more.
-	w.rand = rand.New(rand.NewPCG(w.options.seed, 0))
-	last, err := w.settleDown()
+	last, err := w.lastSettling()
 	if err != nil {
 		return err
 	}
