@@ -10,27 +10,28 @@ import (
 // then call [Analyzer.Model].
 type Analyzer struct {
 	m Model
-	// now is the latest time seen, lastEvent that of the latest lifecycle event.
-	now, lastEvent uint64
-	began          bool
-	nets           nets
-	devs           devices
-	wiphys         wiphys
-	calls          map[uint32][]*call // running functions by thread
-	names          map[string]*heldName
-	symbols        map[uint64][]event.Symbol
-	subsystems     map[uint64]uint32 // index into Model.Subsystems by the operations' address
-	cleanups       cleanups
-	waits          waits
-	opening        *event.Snapshot // not applied yet
-	applied        *event.Snapshot
-	closing        *event.Snapshot
-	rows           map[rowKey]*row
-	rowOrder       []*row
-	folds          folds
-	tasks          tasks
-	odd            uint64 // events that name nothing they could be about
-	finished       bool
+	// now is the latest time seen, firstEvent and lastEvent are those of the first
+	// and the latest lifecycle event.
+	now, firstEvent, lastEvent uint64
+	began                      bool
+	nets                       nets
+	devs                       devices
+	wiphys                     wiphys
+	calls                      map[uint32][]*call // running functions by thread
+	names                      map[string]*heldName
+	symbols                    map[uint64][]event.Symbol
+	subsystems                 map[uint64]uint32 // index into Model.Subsystems by the operations' address
+	cleanups                   cleanups
+	waits                      waits
+	opening                    *event.Snapshot // not applied yet
+	applied                    *event.Snapshot
+	closing                    *event.Snapshot
+	rows                       map[rowKey]*row
+	rowOrder                   []*row
+	folds                      folds
+	tasks                      tasks
+	odd                        uint64 // events that name nothing they could be about
+	finished                   bool
 }
 
 var _ event.Handler = (*Analyzer)(nil)
@@ -100,6 +101,9 @@ func (a *Analyzer) HandleEvent(e *event.Event) {
 	a.tick(e.Time)
 	a.fold()
 	a.lastEvent = e.Time
+	if a.firstEvent == 0 {
+		a.firstEvent = e.Time
+	}
 	a.strayCalls(e)
 	if caller := a.netns(e.Caller, e.Time); caller != nil {
 		caller.sawTask(e.PID, e.Comm)

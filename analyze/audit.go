@@ -173,6 +173,8 @@ func (a *Analyzer) auditLinks(n *Netns, st *event.NetnsState) {
 			a.m.Audit.differ(what, Escape(l.Name), Escape(d.Name))
 		case d.Kind != l.Kind:
 			a.m.Audit.differ("kind of "+what, kindOf(l.Kind), kindOf(d.Kind))
+		case d.isStray(n) && l.Wiphy < 0:
+			// nl80211 lists interfaces where their radio is.
 		case d.wiphyIndex() != l.Wiphy:
 			a.m.Audit.differ("radio of "+what, radioOf(l.Wiphy), radioOf(d.wiphyIndex()))
 		}
@@ -183,6 +185,15 @@ func (a *Analyzer) auditLinks(n *Netns, st *event.NetnsState) {
 			a.m.Audit.differ(fmt.Sprintf("interface %d in %s", s.Ifindex, n.Label()), "absent", Escape(s.Name()))
 		}
 	}
+}
+
+// isStray reports whether its radio isn't in n, where it is: see findUndone.
+func (d *Device) isStray(n *Netns) bool {
+	if d.Wiphy == nil {
+		return false
+	}
+	s := d.Wiphy.At()
+	return s != nil && s.Netns.canon() != n
 }
 
 // wiphyIndex is its radio's, -1 if it has none.

@@ -63,6 +63,14 @@ func TestAudit(t *testing.T) {
 			"a name that should be there", func(s *tale) *Model { return s.end(home(), named(red)) }, 7,
 			"name red of red: absent, not there", 0, "",
 		},
+		{"an interface that its radio left behind", func(s *tale) *Model {
+			s.Switch(phy0, story.Initial, red, story.Outcome{Stayed: true}, func() { s.Move(wlan0, red, story.Outcome{}) })
+			there, gone := named(red, "red"), home()
+			there.Links = append(there.Links, story.Link(wlan0))
+			there.Links[len(there.Links)-1].Wiphy = -1 // nl80211 doesn't list it there
+			gone.Links = gone.Links[:len(gone.Links)-1]
+			return s.end(gone, there)
+		}, 7, "", 0, ""},
 		{"an interface unheard of, after a loss", func(s *tale) *Model {
 			s.HandleLoss(&event.Loss{Ring: "lifecycle", To: s.Tick(), Count: 1})
 			s.HandleLedger(&event.Ledger{Rings: []event.RingLedger{{Name: "lifecycle", Lost: 1}}})

@@ -14,10 +14,12 @@ func (a *Analyzer) findMoves() {
 		switch {
 		case m.Result == ResultRunning:
 			a.findRunning(m)
+		case m.Result == ResultUndone:
+			a.findUndone(m)
 		case m.Result != ResultFailed:
 		case m.Wiphy != nil:
 			a.findWiphyFailed(m)
-		case m.Carrier != nil && m.Carrier.Result == ResultFailed:
+		case m.Carrier != nil && (m.Carrier.Result == ResultFailed || m.Carrier.Result == ResultUndone):
 			// told with the radio's move
 		case m.Errno == uint32(unix.EINVAL) && m.Device.Wiphy != nil:
 			a.findPinned(m)
@@ -122,6 +124,35 @@ func (m *Move) rolledBack() string {
 		return ""
 	}
 	return fmt.Sprintf(" %s had gone already and came back.", list(back))
+}
+
+// findUndone: a radio's move failed, but the kernel lost the error while it took
+// back the interfaces that had gone (cfg80211_switch_netns in
+// net/wireless/core.c). It may leave one behind where it went.
+func (a *Analyzer) findUndone(m *Move) {
+	f := Finding{
+		Rule: "wiphy-move-undone", Severity: Error, Subject: m.Label(), At: m.At, About: []*Netns{m.From, m.To},
+		Text: fmt.Sprintf("%s; the kernel said that it did, but %s is still in %s", m.asked(), m.Label(), m.From.Label()),
+	}
+	back := map[*Device]bool{}
+	for _, c := range m.Carried {
+		back[c.Device] = back[c.Device] || c.Rollback && c.Result == ResultOK
+	}
+	var left []string
+	for _, c := range m.Carried {
+		switch {
+		case c.Result == ResultFailed && !c.Rollback:
+			f.Text += fmt.Sprintf(", because its interface %s could not go (%s)", c.Label(), ErrnoName(c.Errno))
+			f.Advice = m.To.within("ip link show "+shellWord(c.Name)) + "   # who has its name there"
+		case c.OK() && !c.Rollback && !back[c.Device]:
+			left = append(left, c.Label())
+		}
+	}
+	f.Text += "." + m.rolledBack()
+	if len(left) != 0 {
+		f.Text += fmt.Sprintf(" Left behind in %s: %s.", m.To.Label(), list(left))
+	}
+	a.find(f)
 }
 
 // findTaken: culprit, which is m or was carried by it, met its own name or

@@ -18,6 +18,7 @@ var Rules = map[string]string{
 	"netdev-move-failed":       "an interface's move failed",
 	"wiphy-cannot-move":        "the driver doesn't support moving",
 	"wiphy-move-failed":        "a radio's move failed",
+	"wiphy-move-undone":        "a radio's move was taken back",
 	"name-taken":               "a move failed because a name is taken in the target",
 	"move-unfinished":          "a move had not returned when the recording ended",
 	"wiphy-returned":           "a radio came home because its namespace died",

@@ -61,6 +61,23 @@ func TestFindings(t *testing.T) {
 			})
 			return s.end()
 		}, []string{"ENOMEM", "wlan0 had gone already and came back"}, ""},
+		{"taken back, and one left behind", "wiphy-move-undone", func(s *tale) *Model {
+			vap, sta := wlan0, wlan0
+			vap.Ptr, vap.Ifindex, vap.Name = 0xdd01, 5, "vap0"
+			sta.Ptr, sta.Ifindex, sta.Name = 0xdd02, 6, "sta0"
+			s.Vif(vap)
+			s.Vif(sta)
+			s.Switch(phy0, story.Initial, red, story.Outcome{Stayed: true}, func() {
+				moved := s.Move(wlan0, red, story.Outcome{})
+				s.Move(sta, red, story.Outcome{})
+				s.Move(vap, red, story.Outcome{Errno: eexist})
+				s.Move(moved, story.Initial, story.Outcome{})
+			})
+			return s.end()
+		}, []string{
+			"the kernel said that it did, but phy0 is still in init, because its interface vap0 could not go (EEXIST)",
+			"wlan0 had gone already and came back.", "Left behind in red: sta0.",
+		}, "ip netns exec red ip link show vap0   # who has its name there"},
 		{"name taken", "name-taken", func(s *tale) *Model {
 			d := eth0
 			d.Net, d.Name = red, "wlan0"

@@ -17,8 +17,10 @@ type Model struct {
 	// Events is how many lifecycle events were read, TaskEvents how many of tasks
 	// that came and went.
 	Events, TaskEvents uint64
-	// Lost is how many records of any ring are known to be missing.
-	Lost uint64
+	// Lost is how many records are known to be missing, of any ring and from the
+	// file. LostMore says that there are more, and nobody knows how many.
+	Lost     uint64
+	LostMore bool
 	// Ledger is the last one of the recording, nil if there is none.
 	Ledger *event.Ledger
 	Losses []event.Loss
@@ -370,6 +372,8 @@ type Result string
 const (
 	ResultOK     Result = "ok"
 	ResultFailed Result = "failed"
+	// ResultUndone: the kernel said that it succeeded, and had taken it back.
+	ResultUndone Result = "undone"
 	// ResultRunning: it had not returned when the recording ended.
 	ResultRunning Result = "running"
 	// ResultUnknown: it returned, but the event that says how is missing.

@@ -31,6 +31,9 @@ func (a *Analyzer) wiphySwitch(e *event.Event) {
 		a.adoptCarried(m)
 	}
 	m.NewName = w.Name
+	if e.Flags&event.FlagStayed != 0 && m.Result == ResultOK {
+		m.Result = ResultUndone
+	}
 	if m.OK() {
 		a.moveWiphy(w, m.To, e.Time)
 	}

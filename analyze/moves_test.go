@@ -94,6 +94,22 @@ func TestMoves(t *testing.T) {
 			}, "phy0:init>red:failed:request wlan0:init>red:ok:carried-by-wiphy vap0:init>red:failed:carried-by-wiphy wlan0:red>init:ok:carried-by-wiphy:rollback",
 			"init:created:",
 		},
+		{
+			"taken back, and one left behind", func(s *tale) {
+				vap, sta := wlan0, wlan0
+				vap.Ptr, vap.Ifindex, vap.Name = 0xdd01, 5, "vap0"
+				sta.Ptr, sta.Ifindex, sta.Name = 0xdd02, 6, "sta0"
+				s.Vif(vap)
+				s.Vif(sta)
+				s.Switch(phy0, story.Initial, red, story.Outcome{Stayed: true}, func() {
+					moved := s.Move(wlan0, red, story.Outcome{})
+					s.Move(sta, red, story.Outcome{})
+					s.Move(vap, red, story.Outcome{Errno: 17})
+					s.Move(moved, story.Initial, story.Outcome{})
+				})
+			}, "phy0:init>red:undone:request wlan0:init>red:ok:carried-by-wiphy sta0:init>red:ok:carried-by-wiphy vap0:init>red:failed:carried-by-wiphy wlan0:red>init:ok:carried-by-wiphy:rollback",
+			"init:created:",
+		},
 		{"still running", func(s *tale) {
 			s.Switch(phy0, story.Initial, red, story.Outcome{Half: "enter"}, nil)
 		}, "phy0:init>red:running:request", "init:created:"},

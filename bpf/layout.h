@@ -16,7 +16,9 @@
  *    One without a netdev begins, after a list_head at most, with its
  *    wireless_dev, whose wiphy is as described above;
  *  - a radio called phyN has the index N: cfg80211_dev_check_name lets no
- *    other radio have that name.
+ *    other radio have that name. Such radios tell whether wiphy_idx stands
+ *    where it did when modules had no BTF yet, and so what index the others
+ *    have.
  *
  * Offsets are not left to CO-RE: a compiler may hoist a relocated constant out
  * of the test whether there is such a type, and then the program can't be
@@ -173,6 +175,16 @@ static __always_inline struct net_device *rx_delivery(struct ieee80211_rx_data *
 }
 
 /*
+ * Where wiphy_idx stands from 5.8 to 5.10 on 64 bits: behind ops, list, and what
+ * is for rfkill and the regulatory domain (net/wireless/core.h). Lock debugging
+ * moves it, and nothing else does. It is taken for that once a radio called
+ * phyN, N > 0, has N there, and never again once one has something else.
+ */
+#define NST_WIPHY_IDX_OFFSET 108
+
+volatile bool wiphy_idx_confirmed, wiphy_idx_refuted;
+
+/*
  * The indices of radios whose rdev hides them, learnt while they had a name that
  * tells.
  */
@@ -201,18 +213,37 @@ static __always_inline __s32 index_of_name(const char *name)
 	return -1;
 }
 
+/* What stands where wiphy_idx is expected; -1 if that isn't a wiphy. */
+static __always_inline __s32 expected_wiphy_idx(struct wiphy *wiphy)
+{
+	__s32 index = -1;
+
+	if (may_be_wiphy(wiphy))
+		bpf_probe_read_kernel(&index, sizeof(index),
+				      BPF_CORE_READ(wiphy, dev.platform_data) +
+					      NST_WIPHY_IDX_OFFSET);
+	return index;
+}
+
 static __noinline __s32 learn_wiphy_index(__u64 wiphy, const char *name)
 {
 	__s32 *known;
-	__s32 index;
+	__s32 index, expected;
 
 	if (!name)
 		return -1;
 	index = index_of_name(name);
+	expected = expected_wiphy_idx((void *)wiphy);
 	if (index >= 0) {
+		if (expected != index)
+			wiphy_idx_refuted = true;
+		else if (index > 0)
+			wiphy_idx_confirmed = true;
 		bpf_map_update_elem(&wiphy_indices, &wiphy, &index, BPF_ANY);
 		return index;
 	}
+	if (wiphy_idx_confirmed && !wiphy_idx_refuted)
+		return expected;
 	known = bpf_map_lookup_elem(&wiphy_indices, &wiphy);
 	return known ? *known : -1;
 }

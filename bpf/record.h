@@ -76,6 +76,7 @@ enum nst_flag {
 	NST_NO_ENTRY = 2,   /* an exit without its entry */
 	NST_CAN_SWITCH = 4, /* the wiphy may change namespaces */
 	NST_NET_ADMIN = 8,  /* the task has CAP_NET_ADMIN in user_ns */
+	NST_STAYED = 16,    /* a move that said it succeeded, and didn't */
 };
 
 /* How far a request came. */

@@ -105,6 +105,16 @@ static __always_inline void read_driver(struct nst_event *e, struct wiphy *wiphy
 		e->flags |= NST_CAN_SWITCH;
 }
 
+/*
+ * cfg80211_switch_netns, when an interface can't go, takes back those that went
+ * before it and returns what that came to, which is 0: its answer hides that
+ * the radio is where it was.
+ */
+static __always_inline bool stayed(struct call *call, struct wiphy *wiphy)
+{
+	return (__u64)BPF_CORE_READ(wiphy, _net.net) != call->net2.ptr;
+}
+
 static __always_inline int wiphy_call_exit(struct frame frame, __u32 kind, long ret)
 {
 	struct call *call = returning(kind, frame);
@@ -116,6 +126,9 @@ static __always_inline int wiphy_call_exit(struct frame frame, __u32 kind, long 
 			read_wiphy(e, (struct wiphy *)call->object);
 			if (kind == NST_WIPHY_REGISTER)
 				read_driver(e, (struct wiphy *)call->object);
+			if (kind == NST_WIPHY_SWITCH && !e->ret &&
+			    stayed(call, (struct wiphy *)call->object))
+				e->flags |= NST_STAYED;
 		}
 		event_send(e);
 	}
@@ -467,10 +480,11 @@ static __always_inline int if_remove_enter(struct frame frame, struct ieee80211_
 	if (dev)
 		read_netdev(e, dev);
 	wdev = sdata_wdev(sdata, dev);
-	if (wdev) {
+	if (wdev)
 		read_wdev(e, wdev);
+	/* A netdev may be elsewhere than its radio, see stayed(). */
+	if (wdev && !dev)
 		read_net(&e->net, BPF_CORE_READ(wdev, wiphy, _net.net));
-	}
 	event_send(e);
 	return 0;
 }

@@ -206,6 +206,9 @@ const (
 	// FlagNetAdmin says that the task of a request has CAP_NET_ADMIN in UserNS,
 	// by the rules of cap_capable; security modules may see it otherwise.
 	FlagNetAdmin
+	// FlagStayed says that the radio of a KindWiphySwitch is where it was, though
+	// the kernel said that it went.
+	FlagStayed
 )
 
 // Stage says how far a request over nl80211 came.

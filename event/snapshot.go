@@ -141,8 +141,10 @@ type Wdev struct {
 	Wiphy int32  `json:"wiphy"`
 	// Iftype is an enum nl80211_iftype.
 	Iftype uint32 `json:"iftype"`
-	// Ifindex is its netdev's, 0 if it has none.
-	Ifindex int32 `json:"ifindex,omitempty"`
+	// Ifindex and Name are its netdev's, 0 and "" if it has none. That may be in
+	// another namespace, if its radio left it behind (FlagStayed).
+	Ifindex int32  `json:"ifindex,omitempty"`
+	Name    string `json:"name,omitempty"`
 }
 
 // Wiphy is a radio as nl80211 describes it.

@@ -142,6 +142,7 @@ const (
 	bpfNstFlagNST_NO_ENTRY   bpfNstFlag = 2
 	bpfNstFlagNST_CAN_SWITCH bpfNstFlag = 4
 	bpfNstFlagNST_NET_ADMIN  bpfNstFlag = 8
+	bpfNstFlagNST_STAYED     bpfNstFlag = 16
 )
 
 type bpfNstFlow struct {
@@ -566,6 +567,8 @@ const (
 	bpfVarUnusedNstSteps             = "unused_nst_steps"
 	bpfVarUnusedNstTask              = "unused_nst_task"
 	bpfVarUnusedNstTaskOp            = "unused_nst_task_op"
+	bpfVarWiphyIdxConfirmed          = "wiphy_idx_confirmed"
+	bpfVarWiphyIdxRefuted            = "wiphy_idx_refuted"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -808,6 +811,8 @@ type bpfVariableSpecs struct {
 	UnusedNstSteps     *ebpf.VariableSpec `ebpf:"unused_nst_steps"`
 	UnusedNstTask      *ebpf.VariableSpec `ebpf:"unused_nst_task"`
 	UnusedNstTaskOp    *ebpf.VariableSpec `ebpf:"unused_nst_task_op"`
+	WiphyIdxConfirmed  *ebpf.VariableSpec `ebpf:"wiphy_idx_confirmed"`
+	WiphyIdxRefuted    *ebpf.VariableSpec `ebpf:"wiphy_idx_refuted"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -901,6 +906,8 @@ type bpfVariables struct {
 	UnusedNstSteps     *ebpf.Variable `ebpf:"unused_nst_steps"`
 	UnusedNstTask      *ebpf.Variable `ebpf:"unused_nst_task"`
 	UnusedNstTaskOp    *ebpf.Variable `ebpf:"unused_nst_task_op"`
+	WiphyIdxConfirmed  *ebpf.Variable `ebpf:"wiphy_idx_confirmed"`
+	WiphyIdxRefuted    *ebpf.Variable `ebpf:"wiphy_idx_refuted"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.

@@ -348,7 +348,7 @@ func TestNumbers(t *testing.T) {
 		{"nst_task_op", map[string]int{
 			"NST_OP_FORK": int(event.TaskFork), "NST_OP_SWITCH": int(event.TaskSwitch), "NST_OP_EXEC": int(event.TaskExec), "NST_OP_EXIT": int(event.TaskExit),
 		}},
-		{"nst_flag", map[string]int{"NST_RX": int(event.FlagRx), "NST_NO_ENTRY": int(event.FlagNoEntry), "NST_CAN_SWITCH": int(event.FlagCanSwitch), "NST_NET_ADMIN": int(event.FlagNetAdmin)}},
+		{"nst_flag", map[string]int{"NST_RX": int(event.FlagRx), "NST_NO_ENTRY": int(event.FlagNoEntry), "NST_CAN_SWITCH": int(event.FlagCanSwitch), "NST_NET_ADMIN": int(event.FlagNetAdmin), "NST_STAYED": int(event.FlagStayed)}},
 		{"nst_stage", map[string]int{
 			"NST_STAGE_REFUSED": int(event.StageRefused), "NST_STAGE_PRE_DOIT": int(event.StagePreDoit), "NST_STAGE_HANDLED": int(event.StageHandled),
 		}},

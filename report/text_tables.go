@@ -139,6 +139,8 @@ func result(r analyze.Result, errno uint32) string {
 		return "ok"
 	case analyze.ResultFailed:
 		return analyze.ErrnoName(errno)
+	case analyze.ResultUndone:
+		return "taken back"
 	case analyze.ResultRunning:
 		return "still running at the end"
 	}

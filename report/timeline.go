@@ -239,6 +239,8 @@ func (t *writer) moveText(m *analyze.Move) string {
 		return fmt.Sprintf("%s tried to move %s from %s to %s; how it ended was lost", m.Who(), what, m.From.Label(), m.To.Label())
 	case m.Result == analyze.ResultFailed:
 		return fmt.Sprintf("%s tried to move %s from %s to %s: %s", m.Who(), what, m.From.Label(), m.To.Label(), analyze.ErrnoName(m.Errno))
+	case m.Result == analyze.ResultUndone:
+		return fmt.Sprintf("%s tried to move %s from %s to %s: the kernel said that it did, and had taken it back", m.Who(), what, m.From.Label(), m.To.Label())
 	case m.From == m.To:
 		return fmt.Sprintf("%s moved %s to %s, where it was already", m.Who(), what, m.To.Label())
 	case m.Cause == analyze.CauseDeath:

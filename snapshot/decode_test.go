@@ -138,8 +138,9 @@ func TestDecodeWdev(t *testing.T) {
 	iftype := netlink.Attribute{Type: unix.NL80211_ATTR_IFTYPE, Data: u32(unix.NL80211_IFTYPE_AP)}
 	ifindex := netlink.Attribute{Type: unix.NL80211_ATTR_IFINDEX, Data: u32(9)}
 	id := netlink.Attribute{Type: unix.NL80211_ATTR_WDEV, Data: binary.NativeEndian.AppendUint64(nil, 3<<32|2)}
-	got, err := decodeWdev(message(t, head, ifindex, id, wiphy, iftype))
-	if want := (event.Wdev{ID: 3<<32 | 2, Ifindex: 9, Wiphy: 3, Iftype: unix.NL80211_IFTYPE_AP}); got != want || err != nil {
+	name := netlink.Attribute{Type: unix.NL80211_ATTR_IFNAME, Data: []byte("ap0\x00")}
+	got, err := decodeWdev(message(t, head, ifindex, name, id, wiphy, iftype))
+	if want := (event.Wdev{ID: 3<<32 | 2, Ifindex: 9, Name: "ap0", Wiphy: 3, Iftype: unix.NL80211_IFTYPE_AP}); got != want || err != nil {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
 	}
 	// A P2P device has no netdev.
@@ -148,6 +149,16 @@ func TestDecodeWdev(t *testing.T) {
 	}
 	if _, err := decodeWdev([]byte{1, 0}); err == nil {
 		t.Error("a message of two bytes is decoded")
+	}
+}
+
+// An interface that its radio left behind in another namespace isn't the one that
+// has its number here.
+func TestAddWireless(t *testing.T) {
+	links := []event.Link{{Ifindex: 3, Name: "wlan0", Wiphy: -1}, {Ifindex: 4, Name: "eth0", Wiphy: -1}}
+	addWireless(links, []event.Wdev{{Wiphy: 7, Ifindex: 3, Name: "wlan0", Iftype: 2}, {Wiphy: 8, Ifindex: 4, Name: "wlan1", Iftype: 2}})
+	if links[0].Wiphy != 7 || links[0].Iftype != 2 || links[1].Wiphy != -1 || links[1].Iftype != 0 {
+		t.Errorf("got %+v", links)
 	}
 }
 

@@ -91,11 +91,12 @@ func readWdevs(generic *netlinkSocket, family uint16) ([]event.Wdev, error) {
 	return wdevs, err
 }
 
-// addWireless fills in what nl80211 knows about links.
+// addWireless fills in what nl80211 knows about links. An interface that its radio
+// left behind in another namespace is listed with the number it has there.
 func addWireless(links []event.Link, wdevs []event.Wdev) {
 	for i := range links {
 		for _, wdev := range wdevs {
-			if wdev.Ifindex == links[i].Ifindex {
+			if wdev.Ifindex == links[i].Ifindex && wdev.Name == links[i].Name {
 				links[i].Wiphy, links[i].Iftype = wdev.Wiphy, wdev.Iftype
 			}
 		}
@@ -180,6 +181,8 @@ func decodeWdev(body []byte) (event.Wdev, error) {
 		switch attributes.Type() {
 		case unix.NL80211_ATTR_IFINDEX:
 			wdev.Ifindex = int32(attributes.Uint32())
+		case unix.NL80211_ATTR_IFNAME:
+			wdev.Name = attributes.String()
 		case unix.NL80211_ATTR_WDEV:
 			wdev.ID = attributes.Uint64()
 		case unix.NL80211_ATTR_WIPHY:

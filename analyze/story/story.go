@@ -180,6 +180,7 @@ type Outcome struct {
 	Name    string // new name, "" for the same
 	Ifindex int32  // new number, 0 for the same
 	Half    string // "enter" or "exit" for only that event
+	Stayed  bool   // a radio that is where it was after all
 }
 
 // Move is dev_change_net_namespace; it returns what the device is afterwards.
@@ -241,6 +242,9 @@ func (s *Story) Switch(p *Phy, from, to event.NetRef, o Outcome, f func()) {
 	e.Phase, e.Ret, e.Start = event.PhaseExit, o.Errno, start
 	if o.Half == "exit" {
 		e.Flags, e.Start, e.Net = event.FlagNoEntry, 0, event.NetRef{}
+	}
+	if o.Stayed {
+		e.Flags |= event.FlagStayed
 	}
 	if o.Half != "enter" {
 		s.Send(e)
