@@ -61,8 +61,12 @@ func (a *Analyzer) verdictFile() {
 			cut = true
 			continue
 		}
-		a.say(Error, ruleDamage, d.Time, "%d bytes of the file at offset %d could not be read (%s): what happened after %s is missing until the story goes on",
-			d.Length, d.Offset, EscapeText(d.Reason), m.Since(d.Time))
+		what := "a part of the file"
+		if d.Length != 0 {
+			what = fmt.Sprintf("%d bytes of the file", d.Length)
+		}
+		a.say(Error, ruleDamage, d.Time, "%s at offset %d could not be read (%s): what happened after %s is missing until the story goes on",
+			what, d.Offset, EscapeText(d.Reason), m.Since(d.Time))
 	}
 	switch {
 	case m.End == nil && cut:
@@ -96,6 +100,14 @@ func (a *Analyzer) countLost() {
 	}
 	for _, n := range gaps {
 		a.m.Lost += n
+	}
+	for _, d := range a.m.Damage {
+		switch {
+		case d.Records > 0:
+			a.m.Lost += uint64(d.Records)
+		case d.Records < 0 && !d.Truncated:
+			a.m.LostMore = true
+		}
 	}
 }
 
@@ -324,7 +336,11 @@ func (a *Analyzer) ringsLost() bool {
 func (a *Analyzer) verdictSnapshots() {
 	m := &a.m
 	if !m.Opening {
-		a.say(Warning, ruleSnapshot, 0, "the recording has no opening snapshot: what was there before it is known only as far as something happened to it")
+		begins := ""
+		if len(m.Damage) != 0 && a.firstEvent != 0 {
+			begins = ", which begins at " + m.Since(a.firstEvent)
+		}
+		a.say(Warning, ruleSnapshot, 0, "the recording has no opening snapshot: what was there before it%s is known only as far as something happened to it", begins)
 	}
 	if !m.Closing && m.End != nil {
 		a.say(Warning, ruleSnapshot, 0, "the recording has no closing snapshot: what it says of the end could not be checked")

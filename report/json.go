@@ -414,7 +414,7 @@ func (j converter) recording() jsonRecording {
 	if m.End != nil {
 		r.EndReason, r.ExitStatus = orNull(m.End.Reason), m.End.ExitStatus
 	}
-	if m.Ledger != nil || m.Lost != 0 {
+	if (m.Ledger != nil || m.Lost != 0) && !m.LostMore {
 		lost := m.Lost
 		r.Lost = &lost
 	}

@@ -93,6 +93,9 @@ func (t *writer) head() {
 	lost := "lost unknown"
 	if t.m.Ledger != nil || t.m.Lost != 0 {
 		lost = fmt.Sprintf("%d lost", t.m.Lost)
+		if t.m.LostMore {
+			lost = fmt.Sprintf("%d or more lost", t.m.Lost)
+		}
 	}
 	t.line("began %s, lasted %s%s; %d lifecycle events, %s", when, analyze.Span(span(t.m.Began, t.m.Ended)), t.ending(), t.m.Events, lost)
 	if len(r.Command) != 0 {

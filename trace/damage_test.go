@@ -232,6 +232,9 @@ func TestAccount(t *testing.T) {
 	if k := kindOf(s, kindLifecycle); k.Lost != 10 || len(s.Damage) != 1 || s.Whole() {
 		t.Errorf("cut out: %+v %+v", k, s.Damage)
 	}
+	if d := s.Damage[0]; d.Records != 10 || d.Length != 0 || d.Reason != "1 blocks are missing; there were 10 lifecycle" {
+		t.Errorf("cut out: %+v", d)
+	}
 	// The same block once more.
 	s = verify(t, slices.Concat(file[:b.offset], file[b.offset:b.offset+b.length()], file[b.offset:]))
 	if k := kindOf(s, kindLifecycle); k.Read != 40 || len(s.Damage) != 1 || s.Whole() {

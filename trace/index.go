@@ -29,9 +29,9 @@ func (r *Reader) resolve() error {
 	}
 	for i := range r.damage {
 		d := &r.damage[i]
-		if what, n, ok := inside(index, d.Offset, d.Length); ok {
+		if what, n, ok := d.inside(index); ok {
 			d.Records = n
-			d.Reason += ": " + what
+			d.Reason += "; " + what
 		}
 	}
 	return nil
@@ -57,23 +57,43 @@ func (r *Reader) readIndex(b *block, index []blockInfo) ([]blockInfo, error) {
 	return index, nil
 }
 
-// inside says which blocks fill a part of the file, and how many records of the
-// recording they have; false if the index doesn't know all of it.
-func inside(index []blockInfo, off, length int64) (what string, records int64, ok bool) {
+// inside says what fills a part of the file, and how many records of the
+// recording; false if the index doesn't know all of it.
+func (d *span) inside(index []blockInfo) (what string, records int64, ok bool) {
+	var blocks uint32
 	var covered uint64
-	var parts []string
+	var counts [kindCount]uint64
 	for _, b := range index {
-		if b.offset < uint64(off) || b.offset >= uint64(off+length) {
+		if !d.had(&b) {
 			continue
 		}
+		blocks++
 		covered += b.length
-		parts = append(parts, fmt.Sprintf("%d %v", b.count, b.kind))
 		if b.kind.records() {
 			records += int64(b.count)
 		}
+		if b.kind.known() {
+			counts[b.kind] += uint64(b.count)
+		}
 	}
-	if len(parts) > 8 {
-		parts = append(parts[:8], "more")
+	var parts []string
+	for k, n := range counts {
+		if n != 0 {
+			parts = append(parts, fmt.Sprintf("%d %v", n, kind(k)))
+		}
 	}
-	return "it had " + strings.Join(parts, ", "), records, covered == uint64(length) && length > 0
+	ok = blocks != 0 && blocks == d.missing
+	if d.missing == 0 {
+		ok = d.Length > 0 && covered == uint64(d.Length)
+	}
+	return "there were " + strings.Join(parts, ", "), records, ok
+}
+
+// had reports whether a block was there. Blocks go by their numbers, for what
+// comes after a part that was cut out isn't where it was.
+func (d *span) had(b *blockInfo) bool {
+	if d.missing != 0 {
+		return b.number >= d.first && b.number-d.first < d.missing
+	}
+	return b.offset >= uint64(d.Offset) && b.offset < uint64(d.Offset+d.Length)
 }

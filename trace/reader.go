@@ -60,6 +60,9 @@ type block struct {
 type span struct {
 	event.Damage
 	before int // position among blocks of the block that comes after it
+	// first is the number of the first block that should be there, missing how
+	// many should; 0 where that isn't known.
+	first, missing uint32
 }
 
 // Open opens the trace file path. See NewReader.

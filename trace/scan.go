@@ -121,8 +121,12 @@ func (r *Reader) found(off int64, h header) {
 	if n := len(r.blocks); n > 0 {
 		want = r.blocks[n-1].number + 1
 	}
-	if missing := h.number - want; missing > 0 && !r.lostJustBefore(off) {
-		r.lost(off, 0, fmt.Sprintf("%d blocks are missing", missing))
+	if missing := h.number - want; missing > 0 {
+		if !r.lostJustBefore(off) {
+			r.lost(off, 0, fmt.Sprintf("%d blocks are missing", missing))
+		}
+		last := &r.damage[len(r.damage)-1]
+		last.first, last.missing = want, missing
 	}
 	r.blocks = append(r.blocks, block{off, h})
 	r.last = max(r.last, h.last)
