@@ -177,6 +177,7 @@ func (a *Analyzer) HandleSnapshot(s *event.Snapshot) {
 	for i, ns := range s.Namespaces {
 		ns.Names = append([]string(nil), ns.Names...)
 		ns.Holders = append([]event.Holder(nil), ns.Holders...)
+		ns.Tasks = append([]event.Resident(nil), ns.Tasks...)
 		ns.NSIDs = append([]event.NSID(nil), ns.NSIDs...)
 		ns.Wdevs = append([]event.Wdev(nil), ns.Wdevs...)
 		ns.Links = append([]event.Link(nil), ns.Links...)

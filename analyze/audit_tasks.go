@@ -36,12 +36,7 @@ func (a *Analyzer) auditTasks(n *Netns, st *event.NetnsState) {
 		return
 	}
 	here, must := a.presentDuring(n)
-	listed := 0
-	for _, h := range st.Holders {
-		if h.Kind != "task" {
-			continue
-		}
-		listed++
+	for _, h := range st.Tasks {
 		a.m.Audit.Compared++
 		switch x := here.of(taskKey{h.PID, h.TID}); {
 		case x != nil:
@@ -50,7 +45,7 @@ func (a *Analyzer) auditTasks(n *Netns, st *event.NetnsState) {
 			a.m.Audit.differ(fmt.Sprintf("%s in %s", Task(max(h.PID, h.TID), h.Comm), n.Label()), "there", "absent")
 		}
 	}
-	if uint32(listed) < st.Held.Tasks {
+	if uint32(len(st.Tasks)) < st.Held.Tasks {
 		return // the snapshot doesn't list all
 	}
 	for _, x := range inOrder(must) {

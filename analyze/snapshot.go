@@ -14,8 +14,12 @@ func (a *Analyzer) applyOpening() {
 	for i := range s.Namespaces {
 		introduced = append(introduced, a.introduce(s, &s.Namespaces[i]))
 	}
-	// Once all that a number may stand for are known.
+	// Once all that a number may stand for are known, and all processes that left
+	// threads behind.
 	for i, n := range introduced {
+		if n.Initial {
+			a.introduceStrays(n, &s.Namespaces[i])
+		}
 		if n.Ended == 0 && n.Put == nil {
 			a.introduceNsids(s, n, &s.Namespaces[i])
 		}

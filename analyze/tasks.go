@@ -83,8 +83,8 @@ type process struct {
 	ended bool
 	// parted are the threads that are where main isn't, by TID.
 	parted map[uint32]*TaskStay
-	// rest are those that stayed behind when the first one left: nobody knows
-	// which they are.
+	// rest are those that stayed behind when the first one left, in the initial
+	// namespace too: nobody knows which they are.
 	rest []*TaskStay
 }
 
@@ -151,7 +151,7 @@ func (a *Analyzer) processOf(t *event.Task) *process {
 
 // release forgets a process that is nowhere but in the initial namespace.
 func (a *Analyzer) release(pid uint32, p *process) {
-	if p.main != nil || len(p.rest) != 0 {
+	if p.main != nil || slices.ContainsFunc(p.rest, func(s *TaskStay) bool { return !s.Netns.canon().Initial }) {
 		return
 	}
 	for _, s := range p.parted {
@@ -195,19 +195,14 @@ func (a *Analyzer) switched(t *event.Task) {
 	}
 	if !isLeader(t) {
 		a.threadLeaves(p, t, from, left, to)
-		switch s := p.at(to); {
-		case s != nil && s != p.main:
-			s.threads++ // it is with those that stayed behind
-		case s == nil && (p.main != nil || p.ended || !to.Initial):
+		// Or else it is with its process again.
+		if s := p.at(to); (s == nil || s != p.main) && (p.main != nil || p.ended || !to.Initial) {
 			a.part(p, t, arrived)
-		} // or else it is with its process again
+		}
 		return
 	}
 	a.placeLeader(p, t, from)
-	a.leaderLeaves(p, t, left, to)
-	if to.Initial {
-		return
-	}
+	a.leaderLeaves(p, t, from, left, to)
 	a.leaderJoins(p, t, to, arrived)
 }
 
@@ -236,6 +231,9 @@ func (a *Analyzer) executed(t *event.Task) {
 			a.taskLeaves(s, t.Time, LeftExit, nil)
 		}
 	}
+	if n.Initial {
+		here = nil
+	}
 	*p = process{main: here}
 	if here != nil {
 		here.ThreadsSince, here.threads = 0, 0
@@ -256,7 +254,7 @@ func (a *Analyzer) exited(t *event.Task) {
 	switch {
 	case isLeader(t):
 		a.placeLeader(p, t, n)
-		a.leaderLeaves(p, t, LeftExit, nil)
+		a.leaderLeaves(p, t, n, LeftExit, nil)
 		p.ended = true
 	case known:
 		a.threadLeaves(p, t, n, LeftExit, nil)
@@ -322,15 +320,19 @@ func (p *process) at(n *Netns) *TaskStay {
 	return nil
 }
 
-// leaderLeaves ends the first thread's stay. Other threads that were with it stay
-// behind.
-func (a *Analyzer) leaderLeaves(p *process, t *event.Task, how Departure, to *Netns) {
+// leaderLeaves ends the first thread's stay in n. Other threads that were with it
+// stay behind.
+func (a *Analyzer) leaderLeaves(p *process, t *event.Task, n *Netns, how Departure, to *Netns) {
 	s := p.main
 	p.main = nil
-	if s == nil {
+	switch {
+	case s != nil:
+		s.tell(t)
+	case n.Initial:
+		s = newTaskStay(t, n, ArrivedPreexisting)
+	default:
 		return
 	}
-	s.tell(t)
 	if behind := int(t.Threads) - len(p.parted) - p.restThreads(); behind > 0 {
 		s.ThreadsSince, s.threads = t.Time, behind
 		p.rest = append(p.rest, s)
@@ -355,6 +357,10 @@ func (a *Analyzer) leaderJoins(p *process, t *event.Task, n *Netns, how Arrival)
 			a.taskLeaves(s, t.Time, LeftJoined, nil)
 			delete(p.parted, tid)
 		}
+	}
+	if n.Initial {
+		p.rest = slices.DeleteFunc(p.rest, func(s *TaskStay) bool { return s.Netns.canon() == n })
+		return
 	}
 	if p.main = p.at(n); p.main == nil {
 		p.main = a.taskArrives(t, how)

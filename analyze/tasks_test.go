@@ -172,12 +172,50 @@ func TestTasks(t *testing.T) {
 			s.Go(story.Thread{PID: 7, Comm: "sh", Others: 1}, red, blue)
 			s.Go(story.Thread{PID: 7, TID: 10, Comm: "sh", Others: 2}, blue, red)
 			s.Exit(story.Thread{PID: 7, TID: 9, Comm: "sh", Others: 2}, red)
-		}, "7 sh unshare>+", "7 sh setns>"},
+		}, "7 sh unshare>exit+, 7/10 sh setns>", "7 sh setns>"},
 		{"it goes home and leaves others behind", func(s *tale) {
 			s.Unshare(sh, initial, red)
 			s.Go(story.Thread{PID: 7, Comm: "sh", Others: 1}, red, initial)
 			s.Exit(story.Thread{PID: 7, TID: 9, Comm: "sh", Others: 1}, red)
 		}, "7 sh unshare>exit+", ""},
+		{"it comes home to its threads", func(s *tale) {
+			s.Setup(red)
+			s.Go(story.Thread{PID: 7, Comm: "java", Others: 3}, initial, red)
+			s.Go(story.Thread{PID: 7, Comm: "java", Others: 3}, red, initial)
+		}, "7 java setns>setns", ""},
+		{"some of which ended meanwhile, and one was born", func(s *tale) {
+			s.Setup(red)
+			s.Go(story.Thread{PID: 7, Comm: "java", Others: 3}, initial, red)
+			s.Exit(story.Thread{PID: 7, TID: 9, Comm: "java", Others: 3}, initial)
+			s.Exit(story.Thread{PID: 7, TID: 10, Comm: "java", Others: 2}, initial)
+			s.Fork(story.Thread{PID: 7, TID: 12, Comm: "java", Others: 2}, initial, initial)
+			s.Go(story.Thread{PID: 7, Comm: "java", Others: 2}, red, initial)
+		}, "7 java setns>setns", ""},
+		{"it goes further from its threads", func(s *tale) {
+			s.Setup(red)
+			s.Setup(blue)
+			s.Go(story.Thread{PID: 7, Comm: "java", Others: 2}, initial, red)
+			s.Go(story.Thread{PID: 7, Comm: "java", Others: 2}, red, blue)
+			s.Go(story.Thread{PID: 7, Comm: "java", Others: 2}, blue, red)
+		}, "7 java setns>setns, 7 java setns>", "7 java setns>setns"},
+		{"one of its threads follows it and stays", func(s *tale) {
+			s.Setup(red)
+			s.Setup(blue)
+			s.Go(story.Thread{PID: 7, Comm: "java", Others: 2}, initial, red)
+			s.Go(story.Thread{PID: 7, TID: 9, Comm: "java", Others: 2}, initial, red)
+			s.Go(story.Thread{PID: 7, Comm: "java", Others: 2}, red, blue)
+		}, "7 java setns>+", "7 java setns>"},
+		{"one of its threads goes home, and it follows", func(s *tale) {
+			s.Unshare(sh, initial, red)
+			s.Go(story.Thread{PID: 7, TID: 9, Comm: "sh", Others: 2}, red, initial)
+			s.Go(story.Thread{PID: 7, Comm: "sh", Others: 2}, red, initial)
+			s.Exit(story.Thread{PID: 7, TID: 10, Comm: "sh", Others: 2}, red)
+		}, "7 sh unshare>exit+", ""},
+		{"it ends far from its threads", func(s *tale) {
+			s.Setup(red)
+			s.Go(story.Thread{PID: 7, Comm: "java", Others: 2}, initial, red)
+			s.Exit(story.Thread{PID: 7, Comm: "java", Others: 2}, red)
+		}, "7 java setns>exit", ""},
 		{"a thread runs another program", func(s *tale) {
 			s.Unshare(sh, initial, red)
 			s.Setup(blue)
@@ -274,6 +312,63 @@ func TestTasksOfTheOpeningSnapshot(t *testing.T) {
 			m := s.end()
 			if got := stays(m, red); got != tt.red {
 				t.Errorf("got %s; want %s", got, tt.red)
+			}
+		})
+	}
+}
+
+// TestStraysOfTheOpeningSnapshot: threads that stayed in the initial namespace
+// aren't thought to be with their process, and those of which that is known from
+// elsewhere are no others.
+func TestStraysOfTheOpeningSnapshot(t *testing.T) {
+	java := story.Thread{PID: 7, Comm: "java", Others: 2}
+	strays := []story.Thread{{PID: 7, TID: 8, Comm: "java"}, {PID: 7, TID: 9, Comm: "java"}}
+	for _, tt := range []struct {
+		name      string
+		strays    []story.Thread
+		meanwhile func(s *tale)
+		after     func(s *tale)
+		red       string
+	}{
+		{name: "all stayed at home", strays: strays, red: "7 java preexisting>setns"},
+		{name: "one stayed at home, one is with it", strays: strays[1:], after: func(s *tale) { s.Exit(story.Thread{PID: 7, TID: 8, Comm: "java", Others: 2}, red) }, red: "7 java preexisting>exit+"},
+		{
+			name: "it left while they were seen", strays: strays,
+			meanwhile: func(s *tale) { s.Go(java, story.Initial, red) }, red: "7 java setns>setns",
+		},
+		{
+			name: "it left and came back while they were seen", strays: strays,
+			meanwhile: func(s *tale) {
+				s.Go(java, story.Initial, red)
+				s.Go(java, red, story.Initial)
+				s.Go(java, story.Initial, red)
+			}, red: "7 java setns>setns, 7 java setns>setns",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := blank()
+			here := story.State(red)
+			if tt.meanwhile == nil {
+				here = story.Held(here, story.Thread{PID: 7, Comm: "java"})
+			}
+			s.HandleSnapshot(&event.Snapshot{
+				Begin: s.T, Finish: s.T + 1000*story.MS,
+				Namespaces: []event.NetnsState{story.Held(story.State(story.Initial), tt.strays...), here},
+			})
+			if tt.meanwhile != nil {
+				tt.meanwhile(s)
+			}
+			s.T += 2000 * story.MS
+			s.Go(java, red, story.Initial)
+			if tt.after != nil {
+				tt.after(s)
+			}
+			m := s.end()
+			if got := stays(m, red); got != tt.red {
+				t.Errorf("got %s; want %s", got, tt.red)
+			}
+			if len(s.a.tasks.processes) != 0 {
+				t.Errorf("%d processes are remembered", len(s.a.tasks.processes))
 			}
 		})
 	}

@@ -99,10 +99,10 @@ func (a *Analyzer) taskLeaves(s *TaskStay, at uint64, how Departure, to *Netns) 
 		return
 	}
 	s.Until, s.Left, s.WentTo = at, how, to
-	if a.applied == nil && len(a.tasks.gone) < maxGone {
+	n := s.Netns.canon()
+	if a.applied == nil && !n.Initial && len(a.tasks.gone) < maxGone {
 		a.tasks.gone[s.PID] = at
 	}
-	n := s.Netns.canon()
 	if n.inside[s.key()] == s {
 		delete(n.inside, s.key())
 		a.nameCgroup(s)
@@ -253,17 +253,25 @@ func (a *Analyzer) introduceTasks(s *event.Snapshot, n *Netns, st *event.NetnsSt
 	if n.Initial {
 		return
 	}
-	listed := uint32(0)
-	for i := range st.Holders {
-		if h := &st.Holders[i]; h.Kind == "task" {
-			listed++
-			a.introduceTask(s, n, h)
-		}
+	for i := range st.Tasks {
+		a.introduceTask(s, n, &st.Tasks[i])
 	}
-	n.unlisted = st.Held.Tasks > listed
+	n.unlisted = st.Held.Tasks > uint32(len(st.Tasks))
 }
 
-func (a *Analyzer) introduceTask(s *event.Snapshot, n *Netns, h *event.Holder) {
+// introduceStrays takes the threads that are in the initial namespace, n, while
+// their processes are elsewhere: so they won't be thought to be with these.
+func (a *Analyzer) introduceStrays(n *Netns, st *event.NetnsState) {
+	for _, h := range st.Tasks {
+		p := a.tasks.processes[h.PID]
+		if h.TID == 0 || p == nil || p.main == nil || p.parted[h.TID] != nil || p.at(n) != nil {
+			continue
+		}
+		p.addParted(&TaskStay{PID: h.PID, TID: h.TID, Comm: h.Comm, Netns: n, Arrived: ArrivedPreexisting})
+	}
+}
+
+func (a *Analyzer) introduceTask(s *event.Snapshot, n *Netns, h *event.Resident) {
 	p := a.tasks.processes[h.PID]
 	if gone, ok := a.tasks.gone[h.PID]; ok && gone >= s.Begin && (p == nil || p.stayOf(h, n) == nil) {
 		for _, x := range n.TasksGone.Stays {
@@ -299,8 +307,8 @@ func (a *Analyzer) introduceTask(s *event.Snapshot, n *Netns, h *event.Holder) {
 	}
 }
 
-// stayOf returns the stay in n that a holder of a snapshot is.
-func (p *process) stayOf(h *event.Holder, n *Netns) *TaskStay {
+// stayOf returns the stay in n that a task of a snapshot is.
+func (p *process) stayOf(h *event.Resident, n *Netns) *TaskStay {
 	if x := p.parted[h.TID]; h.TID != 0 && x != nil && x.Netns.canon() == n {
 		return x
 	}

@@ -44,6 +44,10 @@ type NetnsState struct {
 	// Held.
 	Holders []Holder   `json:"holders,omitempty"`
 	Held    HoldCounts `json:"held"`
+	// Tasks are the processes that are in it, and the threads that are there
+	// while their process is elsewhere; in the initial namespace only such
+	// threads. Of very many the first are listed: Held counts them.
+	Tasks []Resident `json:"tasks,omitempty"`
 	// NSIDs are the numbers by which it knows others, in order.
 	NSIDs []NSID `json:"nsids,omitempty"`
 	// Links is nil if it couldn't be entered.
@@ -87,6 +91,17 @@ type Holder struct {
 	MountNS uint32 `json:"mount_ns,omitempty"`
 	// Cgroup is the task's path in the cgroup v2 hierarchy, or in that of systemd
 	// without one: containers are known by it.
+	Cgroup string `json:"cgroup,omitempty"`
+}
+
+// Resident is a task in a namespace.
+type Resident struct {
+	// PID is the process, TID the thread that is there without it, 0 for the
+	// process itself.
+	PID uint32 `json:"pid"`
+	TID uint32 `json:"tid,omitempty"`
+	// Comm and Cgroup are as in [Holder].
+	Comm   string `json:"comm,omitempty"`
 	Cgroup string `json:"cgroup,omitempty"`
 }
 

@@ -193,6 +193,9 @@ func (f *finder) addSelf() error {
 	return nil
 }
 
+// maxResidents is how many tasks of a namespace are listed.
+const maxResidents = 1 << 14
+
 // addTask adds the namespaces of a task.
 func (f *finder) addTask(r *row) {
 	stray := r.HereTid != r.HerePid
@@ -210,6 +213,13 @@ func (f *finder) addTask(r *row) {
 	}
 	ns.ways.addPath(filepath.Join(dir, "ns/net"))
 	ns.state.Held.Tasks++
+	if len(ns.residents) < maxResidents {
+		in := resident{event.Resident{PID: r.Pid, Comm: comm(r)}, dir}
+		if stray {
+			in.TID = r.Tid
+		}
+		ns.residents = append(ns.residents, in)
+	}
 	if len(ns.tasks) < f.maxHolders {
 		holder := event.Holder{Kind: "task", PID: r.Pid, Comm: comm(r), Cgroup: filepath.Join(dir, "cgroup")}
 		if stray {
@@ -269,6 +279,14 @@ func (f *finder) conclude(ns *found) {
 	// says more than what else has it mounted.
 	for _, more := range [][]event.Holder{ns.tasks, ns.files, ns.afar} {
 		s.Holders = append(s.Holders, more[:min(len(more), f.maxHolders-len(s.Holders))]...)
+	}
+	for _, in := range ns.residents {
+		if !s.Initial {
+			in.Cgroup = readCgroup(filepath.Join(in.dir, "cgroup"))
+		} else if in.TID == 0 {
+			continue
+		}
+		s.Tasks = append(s.Tasks, in.Resident)
 	}
 	for i := range s.Holders {
 		if file := s.Holders[i].Cgroup; file != "" {

@@ -105,6 +105,7 @@ func machineSurvey() *fakeSurvey {
 			fakeRow(task, 200, 1, 1, "init", 300, -1),
 			fakeRow(task, 102, 20, 20, "two\nlines", 300, -1),
 			fakeRow(task, 101, 20, 22, "astray", 300, -1),
+			fakeRow(task, 200, 20, 23, "stayed", 300, -1),
 			fakeRow(task, 107, 40, 40, "contained", 301, -1),
 			fakeRow(task, 200, self, self, "nstrace", 300, -1),
 			fakeRow(task, 104, self, self+1, "visitor", 300, -1),
@@ -143,14 +144,17 @@ func TestFind(t *testing.T) {
 			Inum: 200, Ptr: 1200, Initial: true, References: 7, OwnerUserNS: 400,
 			Holders: []event.Holder{
 				{Kind: "task", PID: 5001, Comm: "init"},
+				{Kind: "task", PID: 5020, Comm: "stayed", TID: 5023, Path: "/20/task/23/ns/net"},
 				{Kind: "task", PID: self + 5000, Comm: "nstrace"},
 			},
-			Held: event.HoldCounts{Tasks: 2},
+			Held:  event.HoldCounts{Tasks: 3},
+			Tasks: []event.Resident{{PID: 5020, TID: 5023, Comm: "stayed"}},
 		},
 		{
 			Inum: 101, Ptr: 1101,
 			Holders: []event.Holder{{Kind: "task", PID: 5020, Comm: "astray", TID: 5022, Path: "/20/task/22/ns/net"}},
 			Held:    event.HoldCounts{Tasks: 1},
+			Tasks:   []event.Resident{{PID: 5020, TID: 5022, Comm: "astray"}},
 		},
 		{
 			Inum: 102, Ptr: 1102, Names: []string{"a", "b"}, References: 7, OwnerUserNS: 400,
@@ -160,7 +164,8 @@ func TestFind(t *testing.T) {
 				{Kind: "task", PID: 5020, Comm: "two\nlines"},
 				{Kind: "mount", Path: "/run/netns/a", PID: 5040, Comm: "contained", MountNS: 301},
 			},
-			Held: event.HoldCounts{Tasks: 1, Mounts: 2, OtherMounts: 1},
+			Held:  event.HoldCounts{Tasks: 1, Mounts: 2, OtherMounts: 1},
+			Tasks: []event.Resident{{PID: 5020, Comm: "two\nlines"}},
 		},
 		{
 			Inum: 103, Names: []string{"/run/docker/netns/c"},
@@ -176,6 +181,7 @@ func TestFind(t *testing.T) {
 			Inum: 107, Ptr: 1107,
 			Holders: []event.Holder{{Kind: "task", PID: 5040, Comm: "contained", Cgroup: "/machine.slice/c.scope"}},
 			Held:    event.HoldCounts{Tasks: 1},
+			Tasks:   []event.Resident{{PID: 5040, Comm: "contained", Cgroup: "/machine.slice/c.scope"}},
 		},
 		{
 			Inum: 108, Ptr: 1108,
@@ -208,6 +214,9 @@ func TestFindBoundsHolders(t *testing.T) {
 	for _, ns := range got {
 		if len(ns.Holders) > 2 {
 			t.Errorf("net:[%d] has %d holders", ns.Inum, len(ns.Holders))
+		}
+		if len(ns.Tasks) != int(ns.Held.Tasks) && !ns.Initial {
+			t.Errorf("net:[%d] has tasks %+v listed", ns.Inum, ns.Tasks)
 		}
 		if ns.Inum == 102 && ns.Held != (event.HoldCounts{Tasks: 1, Mounts: 2, OtherMounts: 1}) {
 			t.Errorf("net:[102] is held by %+v", ns.Held)

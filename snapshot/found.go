@@ -13,6 +13,14 @@ type found struct {
 	listed bool
 	// tasks, files and afar wait to be listed as holders after our mounts.
 	tasks, files, afar []event.Holder
+	// residents are its tasks by their folders in /proc.
+	residents []resident
+}
+
+// resident is a task that is in a namespace, and where /proc has it.
+type resident struct {
+	event.Resident
+	dir string
 }
 
 // open opens the namespace by any of its ways.
@@ -31,7 +39,7 @@ func (ns *found) isLife(cookie uint64) {
 // forget drops what was found without entering the namespace.
 func (ns *found) forget() {
 	s := &ns.state
-	s.Ptr, s.References, s.Names, s.Holders, s.Held = 0, 0, nil, nil, event.HoldCounts{}
+	s.Ptr, s.References, s.Names, s.Holders, s.Tasks, s.Held = 0, 0, nil, nil, nil, event.HoldCounts{}
 }
 
 // confirm compares what was found with a later list of the kernel. It returns

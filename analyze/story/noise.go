@@ -65,7 +65,7 @@ func (x *noise) snapshot() *event.Snapshot {
 		for range x.next(3) {
 			n.Names = append(n.Names, x.text("n"))
 			n.Links = append(n.Links, event.Link{Ifindex: int32(x.next(4)), Name: x.text("if"), Wiphy: int32(x.next(3)) - 1, Stats: x.next(2) == 0, RxPackets: uint64(x.next(9))})
-			n.Holders = append(n.Holders, event.Holder{Kind: "task", PID: uint32(x.next(4)), TID: uint32(x.next(3)), Comm: x.text("task")})
+			n.Tasks = append(n.Tasks, event.Resident{PID: uint32(x.next(4)), TID: uint32(x.next(3)), Comm: x.text("task")})
 			n.NSIDs = append(n.NSIDs, event.NSID{ID: int32(x.next(3)), Inum: uint32(x.next(4))})
 			n.Wiphys = append(n.Wiphys, event.Wiphy{Index: int32(x.next(3)), Name: x.text("phy")})
 		}

@@ -66,6 +66,7 @@ func Held(st event.NetnsState, tasks ...Thread) event.NetnsState {
 			h.TID = x.TID
 		}
 		st.Holders = append(st.Holders, h)
+		st.Tasks = append(st.Tasks, event.Resident{PID: h.PID, TID: h.TID, Comm: h.Comm})
 	}
 	st.Held.Tasks = uint32(len(tasks))
 	return st
