@@ -146,11 +146,12 @@ func TestSysctls(t *testing.T) {
 	for i := range 1000 {
 		s.Sysctl(red, "net/ipv4/ip_forward", fmt.Sprint(i), fmt.Sprint(i+1))
 	}
+	s.Sysctl(red, "net/ipv4/ip_forward", "999", "1000") // begun anew
 	w := s.end().Namespaces[1].Sysctls
 	if len(w.Writes) != keptFirst+keptLast || w.Omitted != 1000-keptFirst-keptLast {
 		t.Fatalf("%d kept, %d omitted", len(w.Writes), w.Omitted)
 	}
-	if x := w.Writes[keptFirst+keptLast-1]; x.Path != "net/ipv4/ip_forward" || x.Old != "999" || x.New != "1000" || x.PID != 100 || x.Comm != "ip" {
+	if x := w.Writes[keptFirst+keptLast-1]; x.Path != "net/ipv4/ip_forward" || x.Old != "999" || x.New != "1000" || x.Times != 2 || x.PID != 100 || x.Comm != "ip" {
 		t.Errorf("%+v", x)
 	}
 }

@@ -16,6 +16,10 @@ type SysctlWrite struct {
 	// Path is below /proc/sys. Old is the value it had, New the one written; both
 	// and Path are cut to 63 bytes.
 	Path, Old, New string
+	// Times is how often it was told in succession. The kernel has a write begin
+	// anew while it can't have a lock that it needs (restart_syscall, in
+	// addrconf_sysctl_forward and others), and each is told.
+	Times uint64
 }
 
 // SysctlWrites are those made from one namespace: the first and the last.
@@ -32,11 +36,20 @@ func (a *Analyzer) sysctl(e *event.Event) {
 		return
 	}
 	w := &n.Sysctls
+	if last := len(w.Writes) - 1; last >= 0 && w.Writes[last].isAgain(e) {
+		w.Writes[last].Times++
+		return
+	}
 	if len(w.Writes) == keptFirst+keptLast {
 		w.Writes = slices.Delete(w.Writes, keptFirst, keptFirst+1)
 		w.Omitted++
 	}
-	w.Writes = append(w.Writes, &SysctlWrite{Deed: deed(e), Path: e.Path, Old: e.Name, New: e.NewName})
+	w.Writes = append(w.Writes, &SysctlWrite{Deed: deed(e), Path: e.Path, Old: e.Name, New: e.NewName, Times: 1})
+}
+
+// isAgain reports whether e is the same write once more.
+func (w *SysctlWrite) isAgain(e *event.Event) bool {
+	return w.PID == e.PID && w.Path == e.Path && w.Old == e.Name && w.New == e.NewName
 }
 
 // absorbSysctls adds those of a life that turned out to be the same.

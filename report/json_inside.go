@@ -80,14 +80,16 @@ type (
 		Comm      string  `json:"comm"`
 	}
 	// jsonSysctl is a write to a file below /proc/sys, as it was asked for. Path,
-	// Old and New are cut to 63 bytes.
+	// Old and New are cut to 63 bytes. Times is how often it was told in succession:
+	// the kernel has some writes begin anew while they wait for a lock.
 	jsonSysctl struct {
-		AtNS int64  `json:"at_ns"`
-		Path string `json:"path"`
-		Old  string `json:"old"`
-		New  string `json:"new"`
-		PID  uint32 `json:"pid"`
-		Comm string `json:"comm"`
+		AtNS  int64  `json:"at_ns"`
+		Path  string `json:"path"`
+		Old   string `json:"old"`
+		New   string `json:"new"`
+		PID   uint32 `json:"pid"`
+		Comm  string `json:"comm"`
+		Times uint64 `json:"times"`
 	}
 )
 
@@ -154,5 +156,5 @@ func (j converter) nsidRefusal(r *analyze.NsidRefusal) (jsonNsidRefusal, bool) {
 }
 
 func (j converter) sysctl(w *analyze.SysctlWrite) (jsonSysctl, bool) {
-	return jsonSysctl{AtNS: j.at(w.At), Path: w.Path, Old: w.Old, New: w.New, PID: w.PID, Comm: w.Comm}, j.o.when(w.At)
+	return jsonSysctl{AtNS: j.at(w.At), Path: w.Path, Old: w.Old, New: w.New, PID: w.PID, Comm: w.Comm, Times: w.Times}, j.o.when(w.At)
 }

@@ -101,8 +101,12 @@ func (t *writer) sysctlItems(n *analyze.Netns, add adder) {
 			continue
 		}
 		for ; i < end; i++ {
-			add(all[i].At, about, "%s wrote %s to %s in %s (it had %s)",
-				all[i].Who(), value(all[i].New), escape(all[i].Path), n.Label(), value(all[i].Old))
+			times := ""
+			if all[i].Times > 1 {
+				times = fmt.Sprintf(", told %d times", all[i].Times)
+			}
+			add(all[i].At, about, "%s wrote %s to %s in %s (it had %s)%s",
+				all[i].Who(), value(all[i].New), escape(all[i].Path), n.Label(), value(all[i].Old), times)
 		}
 	}
 }
