@@ -36,8 +36,9 @@ const randomScript = `
 rm -rf look
 mkdir look
 while read -r inum path; do
-	nsenter --net="$path" sh -c "ip -j link >look/$inum.links; iw dev >look/$inum.vifs"
+	nsenter --net="$path" sh -c "ip netns list-id >look/$inum.nsids; ip -j link >look/$inum.links; iw dev >look/$inum.vifs"
 done <out/paths
+ls -l /proc/[0-9]*/task/[0-9]*/ns/net >look/tasks 2>look/gone || true
 lsns --json --type net --output NS,PID,TYPE >look/lsns
 `
 
@@ -73,6 +74,9 @@ func TestRandom(t *testing.T) {
 			r.checkVifs(t)
 			r.checkWorld(t)
 			r.checkReuse(t)
+			r.checkTasks(t)
+			r.checkSysctls(t)
+			r.checkNsids(t)
 		})
 	}
 }
@@ -96,6 +100,7 @@ type randomOp struct {
 		ID             int
 		To             *int
 		Name, New      string
+		Value          string
 		Kind           string
 		Ifindex, Index int32
 		// Inum is the new namespace's, Inums those of several. Dead are the ids of
