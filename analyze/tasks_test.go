@@ -515,3 +515,18 @@ func TestTasksOfTheUnknownInitial(t *testing.T) {
 		t.Errorf("%d processes", len(a.tasks.processes))
 	}
 }
+
+// BenchmarkTasks is a process that comes into a namespace and ends there.
+func BenchmarkTasks(b *testing.B) {
+	s := begin()
+	s.Unshare(story.Thread{PID: 7, Comm: "sh"}, story.Initial, red)
+	b.ReportAllocs()
+	for i := range b.N {
+		x := story.Thread{PID: 100 + uint32(i%30000), Comm: "true"}
+		s.Fork(x, red, red)
+		s.Exit(x, red)
+	}
+	if n := len(s.a.tasks.processes); n != 1 {
+		b.Errorf("%d processes are remembered", n)
+	}
+}

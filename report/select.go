@@ -75,8 +75,9 @@ func lifespan(m *analyze.Model, n *analyze.Netns, inum string) string {
 // Select returns the namespaces a selector means: an id of the report (ns3), a
 // name, an inum (4026532281 or net:[4026532281]), init, cookie:4097, pid:1234
 // (those a process made or was seen in), a path (/run/netns/blue,
-// /proc/1234/ns/net), or a device or radio (wlan0, phy0: every namespace it was
-// in). Its error is a [*SelectError].
+// /proc/1234/ns/net), a device or radio (wlan0, phy0: every namespace it was
+// in), or a container by its name or the first 12 digits of its ID (those its
+// processes were in). Its error is a [*SelectError].
 //
 // A name or inum that several lives had in turn is ambiguous; a PID or a device
 // means all its namespaces.
@@ -199,7 +200,7 @@ func (s selection) path(path string) ([]*analyze.Netns, error) {
 	}), "no namespace had that name")
 }
 
-// word is a name, an id, an inum, init, or a device.
+// word is a name, an id, an inum, init, a device, or a container.
 func (s selection) word(word string) ([]*analyze.Netns, error) {
 	named := s.filter(func(n *analyze.Netns) bool { return slices.Contains(n.AllNames(), word) })
 	if word == "init" {
@@ -216,6 +217,9 @@ func (s selection) word(word string) ([]*analyze.Netns, error) {
 	if by := s.device(word); len(by) != 0 {
 		return by, nil
 	}
+	if by := s.container(word); len(by) != 0 {
+		return by, nil
+	}
 	if _, err := strconv.ParseUint(word, 10, 32); err == nil {
 		return s.inum(word)
 	}
@@ -228,6 +232,19 @@ func (s selection) device(name string) []*analyze.Netns {
 		return slices.ContainsFunc(n.Stays, func(x *analyze.Stay) bool {
 			return slices.ContainsFunc(x.Device.Stays, func(y *analyze.Stay) bool { return slices.Contains(y.Names, name) })
 		}) || slices.ContainsFunc(n.WiphyStays, func(x *analyze.WiphyStay) bool { return slices.Contains(x.Wiphy.Names, name) })
+	})
+}
+
+// shortID is how many digits of a container's ID its runtime shows.
+const shortID = 12
+
+// container returns every namespace that processes of a container were in.
+func (s selection) container(id string) []*analyze.Netns {
+	return s.filter(func(n *analyze.Netns) bool {
+		return slices.ContainsFunc(n.TaskStays, func(x *analyze.TaskStay) bool {
+			c := x.Container
+			return c != nil && (c.ID == id && id != "" || len(id) >= shortID && strings.HasPrefix(c.ID, id))
+		})
 	})
 }
 

@@ -239,6 +239,23 @@ func left(s *analyze.TaskStay) string {
 	return "left" + to + " (setns)"
 }
 
+// containers are those that tasks in n were in.
+func containers(n *analyze.Netns) string {
+	var out []string
+	for _, s := range n.TaskStays {
+		if s.Container == nil {
+			continue
+		}
+		if name := analyze.EscapeText(s.Container.String()); !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	if more := len(out) - maxHolders; more > 0 {
+		out = append(out[:maxHolders], fmt.Sprintf("%d more", more))
+	}
+	return strings.Join(out, ", ")
+}
+
 // contained says in which container a task is.
 func contained(s *analyze.TaskStay) string {
 	if s.Container == nil {

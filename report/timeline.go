@@ -323,6 +323,9 @@ func (t *writer) life(n *analyze.Netns) {
 	case n.InClosing && n.References != 0:
 		tab.row("held by", fmt.Sprintf("nothing that could be seen; the kernel counted %d references", n.References))
 	}
+	if in := containers(n); in != "" {
+		tab.row("container", in)
+	}
 	if len(n.NSIDs) != 0 && len(n.Nsids) == 0 {
 		tab.row("nsids", t.numbers(n))
 	}

@@ -37,6 +37,7 @@ any machine will do.
   pid:1234                       a process that made it or was in it
   /run/netns/blue                a path
   wlan0, phy0                    a device: every namespace it was in
+  0123456789ab                   a container, by its name or ID as its tools show it
 
 --since and --until take the time since the recording began (1.5s) or of day
 (2026-01-31T12:00:00Z).
