@@ -174,9 +174,10 @@ int BPF_KRETPROBE(netdev_move_kretprobe, long ret)
 
 /* dev_change_name(dev, newname), netif_change_name on newer kernels */
 
-static __always_inline int netdev_rename_enter(struct frame frame, struct net_device *dev)
+static __always_inline int netdev_rename_enter(struct frame frame, struct net_device *dev,
+					       const char *new_name)
 {
-	struct call call = {};
+	struct call call = {.arg = (__u64)new_name};
 
 	if (!hit(NST_NETDEV_RENAME))
 		return 0;
@@ -198,7 +199,11 @@ static __always_inline int netdev_rename_exit(struct frame frame, long ret)
 	if (call) {
 		dev = (struct net_device *)call->object;
 		read_netdev(e, dev);
-		__builtin_memcpy(e->new_name, e->name, sizeof(dev->name));
+		if (e->ret) /* what was asked for; else that may have been a pattern */
+			bpf_probe_read_kernel_str(e->new_name, sizeof(dev->name),
+						  (void *)call->arg);
+		else
+			__builtin_memcpy(e->new_name, e->name, sizeof(dev->name));
 		__builtin_memcpy(e->name, call->name, sizeof(call->name));
 	}
 	event_send(e);
@@ -208,9 +213,9 @@ out:
 }
 
 SEC("fentry/dev_change_name")
-int BPF_PROG(netdev_rename_fentry, struct net_device *dev)
+int BPF_PROG(netdev_rename_fentry, struct net_device *dev, const char *new_name)
 {
-	return netdev_rename_enter(fentry_frame(ctx, dev), dev);
+	return netdev_rename_enter(fentry_frame(ctx, dev), dev, new_name);
 }
 
 SEC("fexit/dev_change_name")
@@ -220,9 +225,9 @@ int BPF_PROG(netdev_rename_fexit, struct net_device *dev, const char *name, int 
 }
 
 SEC("kprobe/dev_change_name")
-int BPF_KPROBE(netdev_rename_kprobe, struct net_device *dev)
+int BPF_KPROBE(netdev_rename_kprobe, struct net_device *dev, const char *new_name)
 {
-	return netdev_rename_enter(kprobe_frame(ctx), dev);
+	return netdev_rename_enter(kprobe_frame(ctx), dev, new_name);
 }
 
 SEC("kretprobe/dev_change_name")

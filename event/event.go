@@ -71,7 +71,8 @@ const (
 	// from Net to Net2. On exit NewName and NewIfindex are what it is called
 	// there, RxPackets what it had received when it left.
 	KindNetdevMove
-	// KindNetdevRename is dev_change_name, exit: Name became NewName.
+	// KindNetdevRename is dev_change_name, exit: Name became NewName. With an errno
+	// in Ret, NewName is the one asked for.
 	KindNetdevRename
 
 	// KindCopyNet is copy_net_ns with CLONE_NEWNET, enter and exit: a task asks
