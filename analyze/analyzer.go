@@ -17,6 +17,9 @@ type Analyzer struct {
 	nets                       nets
 	devs                       devices
 	wiphys                     wiphys
+	wdevs                      wdevs
+	asks                       asks
+	halves                     map[uint32]*Device // by thread: the latest of a pair whose other end is awaited
 	calls                      map[uint32][]*call // running functions by thread
 	names                      map[string]*heldName
 	symbols                    map[uint64][]event.Symbol
@@ -46,6 +49,9 @@ func New() *Analyzer {
 		},
 		devs:       devices{byPtr: make(map[uint64][]*Device)},
 		wiphys:     wiphys{byIndex: make(map[int32]*Wiphy), byPtr: make(map[uint64]*Wiphy)},
+		wdevs:      wdevs{byPtr: make(map[uint64]*Wdev)},
+		asks:       asks{folds: make(map[askKey]*AskFold)},
+		halves:     make(map[uint32]*Device),
 		calls:      make(map[uint32][]*call),
 		names:      make(map[string]*heldName),
 		symbols:    make(map[uint64][]event.Symbol),
@@ -151,8 +157,14 @@ func (a *Analyzer) HandleEvent(e *event.Event) {
 		a.nsid(e)
 	case event.KindSysctl:
 		a.sysctl(e)
-	case event.KindNL80211, event.KindRTNetlink, event.KindNetByPID, event.KindWdevRegister, event.KindWdevUnregister:
-		// No life hangs on these: they are recorded, and not told of yet.
+	case event.KindNL80211, event.KindRTNetlink:
+		a.ask(e)
+	case event.KindNetByPID:
+		a.netByPID(e)
+	case event.KindWdevRegister:
+		a.wdevRegister(e)
+	case event.KindWdevUnregister:
+		a.wdevUnregister(e)
 	default:
 		a.odd++
 	}
@@ -251,6 +263,7 @@ func (a *Analyzer) Model() *Model {
 	}
 	a.applyClosing()
 	a.gather()
+	a.finishAsks()
 	a.finishFolds()
 	a.finishPernet()
 	a.finishSubsystems()

@@ -77,7 +77,8 @@ func (a *Analyzer) findClosed(m *Move, moved []*Move) {
 // findRenamed: the name or number was taken in the target, or others were asked
 // for.
 func (a *Analyzer) findRenamed(m *Move) {
-	if m.Name != "" && m.NewName != "" && m.NewName != m.Name {
+	asked := m.Asked != nil && m.Asked.Protocol == RTNetlink && m.Asked.Name == m.NewName
+	if m.Name != "" && m.NewName != "" && m.NewName != m.Name && !asked {
 		f := Finding{
 			Rule: "renamed-by-move", Severity: Warning, Subject: Escape(m.Name), At: m.Done, About: []*Netns{m.To},
 			Text: fmt.Sprintf("%s became %s when it moved from %s to %s", Escape(m.Name), Escape(m.NewName), m.From.Label(), m.To.Label()),

@@ -60,7 +60,7 @@ func (a *Analyzer) findPinned(m *Move) {
 		along = fmt.Sprintf("%s would go along.", list(others))
 	}
 	if w.CanSwitch != nil && !*w.CanSwitch {
-		along = "But its driver doesn't support moving radios."
+		along = fmt.Sprintf("But its driver%s doesn't support moving radios.", w.driver())
 	}
 	advice := moveCommand(w, m.From, m.To, m.At)
 	if w.CanSwitch != nil && !*w.CanSwitch {
@@ -84,7 +84,7 @@ func (a *Analyzer) findWiphyFailed(m *Move) {
 	switch m.Errno {
 	case uint32(unix.EOPNOTSUPP):
 		f.Rule = "wiphy-cannot-move"
-		f.Text = m.asked() + "; the kernel refused with EOPNOTSUPP, because the radio's driver" + m.driver() + " doesn't support moving (it sets no WIPHY_FLAG_NETNS_OK)."
+		f.Text = m.asked() + "; the kernel refused with EOPNOTSUPP, because the radio's driver" + m.Wiphy.driver() + " doesn't support moving (it sets no WIPHY_FLAG_NETNS_OK)."
 		f.Advice = "iw phy " + shellWord(m.Name) + " info   # set_wiphy_netns is missing from its supported commands"
 		if m.From != nil {
 			f.Advice = m.From.within(f.Advice)
@@ -104,12 +104,12 @@ func (a *Analyzer) findWiphyFailed(m *Move) {
 	a.find(f)
 }
 
-// driver names the radio's driver, "" if it is unknown.
-func (m *Move) driver() string {
-	if m.Wiphy == nil || m.Wiphy.Driver == "" {
+// driver is the radio's driver in parentheses, "" if it is unknown.
+func (w *Wiphy) driver() string {
+	if w == nil {
 		return ""
 	}
-	return " (" + Escape(m.Wiphy.Driver) + ")"
+	return parenthesis(escapeIfAny(w.Driver))
 }
 
 // rolledBack says which interfaces went and came back.
@@ -178,10 +178,10 @@ func (d *Device) nature() string {
 	switch {
 	case d.Wiphy != nil:
 		return "of " + d.Wiphy.Label()
-	case d.Kind != "":
-		return Escape(d.Kind)
+	case d.KindLabel() == "other":
+		return "interface"
 	}
-	return "interface"
+	return d.KindLabel()
 }
 
 // findRunning: a move had not returned when the recording ended.

@@ -103,11 +103,21 @@ func (a *Analyzer) findElsewhere(v *Vif) {
 	a.find(f)
 }
 
+// simulated is the driver of simulated radios.
+const simulated = "mac80211_hwsim"
+
+func simulatedBoth(x, y *Wiphy) string {
+	if x.Driver == simulated && y.Driver == simulated {
+		return "Both are simulated (mac80211_hwsim), and of different netgroups, so"
+	}
+	return "If both are simulated (mac80211_hwsim),"
+}
+
 // findBornApart: simulated radios hear each other only within one netgroup.
 func (a *Analyzer) findBornApart() {
 	var first *Wiphy
 	for _, w := range a.m.Wiphys {
-		if w.BornIn == nil || len(w.Stays) == 0 {
+		if w.BornIn == nil || len(w.Stays) == 0 || w.Driver != "" && w.Driver != simulated {
 			continue
 		}
 		if first == nil {
@@ -118,8 +128,8 @@ func (a *Analyzer) findBornApart() {
 		}
 		a.find(Finding{
 			Rule: "radios-born-apart", Severity: Info, Subject: w.Label(), At: w.Stays[0].From, About: []*Netns{w.BornIn, first.BornIn},
-			Text: fmt.Sprintf("%s was created in %s but %s in %s. If both are simulated (mac80211_hwsim), they never hear each other, wherever they are moved.",
-				w.Label(), w.BornIn.Label(), first.Label(), first.BornIn.Label()),
+			Text: fmt.Sprintf("%s was created in %s but %s in %s. %s they never hear each other, wherever they are moved.",
+				w.Label(), w.BornIn.Label(), first.Label(), first.BornIn.Label(), simulatedBoth(w, first)),
 			Advice: "create all simulated radios from one namespace",
 		})
 		return

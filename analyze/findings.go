@@ -28,6 +28,12 @@ var Rules = map[string]string{
 	"link-down-after-move":     "moving closed an interface",
 	"renamed-by-move":          "a move changed an interface's name",
 	"renumbered-by-move":       "a move changed an interface's number",
+	"wiphy-not-here":           "something was asked of a radio from another namespace than it is in",
+	"pid-unknown":              "a PID that was to mean a namespace means nobody to whoever used it",
+	"pid-means-another":        "a PID meant another process than it does to the rest of the machine",
+	"moved-nowhere":            "a radio was moved to the namespace it was in",
+	"not-permitted":            "somebody asked for what it isn't allowed to do",
+	"request-refused":          "a request was refused for another reason",
 	"interface-contended":      "several programs renamed or moved an interface at once",
 	"netns-left-behind":        "a namespace without tasks stays alive",
 	"name-removed-netns-alive": "a namespace's name is gone but something holds it",
@@ -60,6 +66,7 @@ func (a *Analyzer) findings() {
 		a.find(Finding{Rule: s.Rule, Severity: s.Severity, Subject: "recording", Text: s.Text, At: s.At})
 	}
 	a.findMoves()
+	a.findAsks()
 	a.findRadios()
 	a.findLinks()
 	a.findContended()

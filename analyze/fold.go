@@ -126,6 +126,25 @@ func (a *Analyzer) spare(foldable map[*Netns]bool, old map[*Device]bool) {
 		delete(foldable, v.Netns.canon())
 		delete(foldable, v.Caller.canon())
 	}
+	for _, d := range a.wdevs.all {
+		if d.Birth != nil {
+			delete(foldable, d.Birth.Caller.canon())
+		}
+	}
+	for _, k := range a.m.Asks {
+		if k.OK() {
+			continue
+		}
+		for _, n := range k.About() {
+			delete(foldable, n.canon())
+		}
+		for _, d := range []*Device{k.Device, k.holder} {
+			if d != nil {
+				delete(old, d)
+				keepAll(d)
+			}
+		}
+	}
 	for _, r := range a.rowOrder {
 		delete(foldable, r.Netns.canon())
 		if r.Device != nil {
@@ -264,6 +283,7 @@ func (a *Analyzer) forget(foldable map[*Netns]bool, old map[*Device]bool) {
 	a.devs.all = slices.DeleteFunc(a.devs.all, func(d *Device) bool { return old[d] })
 	a.m.Moves = slices.DeleteFunc(a.m.Moves, func(m *Move) bool { return old[m.Device] })
 	a.m.Renames = slices.DeleteFunc(a.m.Renames, func(r *Rename) bool { return old[r.Device] })
+	a.forgetAsks(foldable, old)
 	// Whoever was made from a folded namespace forgets that.
 	for _, n := range a.nets.all {
 		n.Birth.forgetCaller(foldable)
@@ -279,6 +299,23 @@ func (a *Analyzer) forget(foldable map[*Netns]bool, old map[*Device]bool) {
 	for _, r := range a.m.Renames {
 		if r.Netns != nil && forgotten(r.Netns) {
 			r.Netns = nil
+		}
+	}
+}
+
+// forgetAsks counts the requests that made what is folded.
+func (a *Analyzer) forgetAsks(foldable map[*Netns]bool, old map[*Device]bool) {
+	a.m.Asks = slices.DeleteFunc(a.m.Asks, func(k *Ask) bool {
+		gone := old[k.Device] || slices.ContainsFunc(k.About(), func(n *Netns) bool { return foldable[n.canon()] })
+		if gone {
+			a.countAsk(k)
+		}
+		return gone
+	})
+	for i := range a.asks.effects {
+		x := &a.asks.effects[i]
+		if old[x.device] || x.move != nil && old[x.move.Device] || x.rename != nil && old[x.rename.Device] {
+			*x = effect{at: x.at}
 		}
 	}
 }

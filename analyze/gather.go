@@ -42,6 +42,12 @@ func (a *Analyzer) gather() {
 		m.From, m.To = m.From.canon(), m.To.canon()
 	}
 	slices.SortStableFunc(a.m.Moves, func(x, y *Move) int { return cmp.Compare(x.At, y.At) })
+	a.m.Wdevs = a.wdevs.all
+	for _, d := range a.m.Wdevs {
+		if d.Birth != nil {
+			d.Birth.Caller = d.Birth.Caller.canon()
+		}
+	}
 	for _, v := range a.m.Vifs {
 		v.Netns, v.Caller = v.Netns.canon(), v.Caller.canon()
 	}

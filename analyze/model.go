@@ -48,8 +48,14 @@ type Model struct {
 	// namespace was set up.
 	Requests []*Request
 	Refusals []*Refusal
-	Vifs     []*Vif
-	Renames  []*Rename
+	// Asks are the requests over nl80211 and rtnetlink in order of time, AskFolds
+	// counts those that there were too many of.
+	Asks     []*Ask
+	AskFolds []AskFold
+	// Wdevs are the wireless interfaces without a netdev.
+	Wdevs   []*Wdev
+	Vifs    []*Vif
+	Renames []*Rename
 	// Folds count the ordinary lives that are in none of these lists.
 	Folds    []Fold
 	Delivery []*Delivery
@@ -235,6 +241,8 @@ type Device struct {
 	// nil if it wasn't seen.
 	Ended   uint64
 	EndedBy *Deed
+	// Peer is the other end of a pair (veth), nil if it has none or it is unknown.
+	Peer *Device
 }
 
 // At returns the stay the device is in at the end, nil if it is gone.
@@ -293,10 +301,10 @@ type Wiphy struct {
 	BornIn *Netns
 	Birth  *Birth
 	Stays  []*WiphyStay
-	// CanSwitch says whether its driver lets it move, nil if unknown.
+	// Driver is the name of its driver, "" if unknown; CanSwitch says whether that
+	// lets it move, nil if unknown.
+	Driver    string
 	CanSwitch *bool
-	// Driver is its driver's name, "" if unknown.
-	Driver string
 	// Ended is when it was unregistered (wiphy_unregister), 0 if it wasn't.
 	Ended uint64
 	// EndedBy is who unregistered it; DiedWith is the namespace whose clean-up
@@ -331,9 +339,13 @@ type WiphyStay struct {
 type Vif struct {
 	Deed
 	Wiphy *Wiphy
-	// Device is nil if it has no netdev or if it failed.
+	// Device is nil if it has no netdev or if it failed; Wdev is set instead, nil
+	// in recordings that don't tell.
 	Device *Device
-	Name   string
+	Wdev   *Wdev
+	// Asked is the request for it, nil if unknown.
+	Asked *Ask
+	Name  string
 	// Netns is where it landed, Caller where it was asked for from.
 	Netns, Caller *Netns
 	Iftype        uint32
@@ -353,6 +365,8 @@ type Rename struct {
 	Netns    *Netns
 	Old, New string
 	Errno    uint32
+	// Asked is the request for it, nil if unknown.
+	Asked *Ask
 }
 
 // Cause says why something moved.
@@ -401,6 +415,8 @@ type Move struct {
 	// its event is missing). Carried are those that went along.
 	Carrier *Move
 	Carried []*Move
+	// Asked is the request for it, nil if it had another cause or is unknown.
+	Asked *Ask
 	// Rollback says that it undoes an earlier one, because its radio couldn't
 	// go.
 	Rollback bool
@@ -485,6 +501,8 @@ type Finding struct {
 	At     uint64
 	// About are the namespaces it concerns.
 	About []*Netns
+
+	times uint64 // that it happened
 }
 
 // Audit compares what was reconstructed with the closing snapshot.

@@ -34,6 +34,7 @@ func (a *Analyzer) wiphySwitch(e *event.Event) {
 	if e.Flags&event.FlagStayed != 0 && m.Result == ResultOK {
 		m.Result = ResultUndone
 	}
+	a.caused(e, effect{move: m})
 	if m.OK() {
 		a.moveWiphy(w, m.To, e.Time)
 	}
@@ -103,6 +104,7 @@ func (a *Analyzer) netdevMove(e *event.Event) {
 		a.describeMove(m, d, e)
 	}
 	m.NewName, m.NewIfindex = e.NewName, e.NewIfindex
+	a.caused(e, effect{move: m})
 	if m.OK() {
 		a.moveDevice(m, e)
 	}

@@ -209,9 +209,29 @@ func (a *Analyzer) netdevRegister(e *event.Event) {
 	s := a.arrive(d, n, e.Ifindex, e.Name, e.Time, ArrivedCreated)
 	s.rxIn.known = true
 	a.describe(d, e)
+	a.pair(d, e)
+	a.caused(e, effect{device: d})
 	if w := d.Wiphy; w != nil && len(w.Stays) == 0 {
 		a.placeWiphy(w, n, e.Time)
 	}
+}
+
+// pairKinds are the kinds of netdevs that are made two at a time, one right after
+// the other (veth_newlink, vxcan_newlink, netkit_new_link).
+var pairKinds = map[string]bool{"veth": true, "vxcan": true, "netkit": true}
+
+// pair makes a netdev and the one its thread made before the two ends of a pair.
+func (a *Analyzer) pair(d *Device, e *event.Event) {
+	if !pairKinds[e.LinkKind] {
+		return
+	}
+	other := a.halves[e.TID]
+	if other == nil || other.Kind != e.LinkKind || other.Ended != 0 {
+		a.halves[e.TID] = d
+		return
+	}
+	d.Peer, other.Peer = other, d
+	delete(a.halves, e.TID)
 }
 
 // netdevUnregister: a netdev leaves for good.
@@ -226,7 +246,11 @@ func (a *Analyzer) netdevUnregister(e *event.Event) {
 	}
 	by := deed(e)
 	d.EndedBy = &by
+	if a.halves[e.TID] == d {
+		delete(a.halves, e.TID) // its other end could not be made
+	}
 	a.endDevice(d, e.Time, false)
+	a.caused(e, effect{device: d})
 }
 
 // netdevRename: Name became NewName.
@@ -239,11 +263,15 @@ func (a *Analyzer) netdevRename(e *event.Event) {
 		a.odd++
 		return
 	}
+	if e.Ret == 0 && e.Name == e.NewName && e.Name != "" {
+		return // dev_change_name leaves it at that
+	}
 	r := &Rename{Deed: deed(e), Device: d, Old: e.Name, New: e.NewName, Errno: e.Ret}
 	if s := d.At(); s != nil {
 		r.Netns = s.Netns
 	}
 	a.m.Renames = append(a.m.Renames, r)
+	a.caused(e, effect{rename: r})
 	if e.Ret == 0 {
 		d.rename(e.NewName)
 	}

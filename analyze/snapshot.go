@@ -2,7 +2,11 @@
 
 package analyze
 
-import "github.com/nstrace/nstrace/event"
+import (
+	"cmp"
+
+	"github.com/nstrace/nstrace/event"
+)
 
 // applyOpening introduces what the opening snapshot saw. Everything that
 // happened until it was finished is known, and where the two disagree the
@@ -123,12 +127,13 @@ func (a *Analyzer) seenBy(s *event.Snapshot, st *event.NetnsState) *Netns {
 }
 
 func (a *Analyzer) introduceWiphy(n *Netns, st *event.Wiphy) {
+	a.learnIndex(n, st)
 	w := a.wiphys.byIndex[st.Index]
 	if w == nil {
 		w = a.newWiphy(st.Index, Preexisting)
 	}
 	can := st.CanSwitch
-	w.CanSwitch, w.Driver = &can, st.Driver
+	w.CanSwitch, w.Driver = &can, cmp.Or(st.Driver, w.Driver)
 	if w.Name == "" {
 		w.rename(st.Name)
 	}

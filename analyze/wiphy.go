@@ -24,6 +24,28 @@ func (a *Analyzer) newWiphy(index int32, o Origin) *Wiphy {
 	return w
 }
 
+// called returns the living radio of that name that no event has shown yet: at
+// one time no two radios have the same name (cfg80211_dev_check_name).
+func (x *wiphys) called(name string) *Wiphy {
+	for _, w := range x.all {
+		if name != "" && w.Name == name && w.Ptr == 0 && w.Ended == 0 {
+			return w
+		}
+	}
+	return nil
+}
+
+// named returns another living radio than w that has the name, nil if none is
+// known.
+func (x *wiphys) named(name string, w *Wiphy) *Wiphy {
+	for _, other := range x.all {
+		if other != w && other.Name == name && other.Ended == 0 {
+			return other
+		}
+	}
+	return nil
+}
+
 func (w *Wiphy) rename(name string) {
 	if name == "" {
 		return
@@ -43,6 +65,8 @@ func (a *Analyzer) wiphy(e *event.Event) *Wiphy {
 	var w *Wiphy
 	if e.WiphyIndex >= 0 {
 		w = a.wiphys.byIndex[e.WiphyIndex]
+	} else if a.wiphys.byPtr[e.Wiphy] == nil {
+		w = a.wiphys.called(e.WiphyName)
 	}
 	if w == nil {
 		if w = a.wiphys.byPtr[e.Wiphy]; w != nil && w.Index >= 0 && e.WiphyIndex >= 0 {
@@ -114,6 +138,7 @@ func (a *Analyzer) wiphyRegister(e *event.Event) {
 	}
 	n := a.netns(e.Net, e.Time)
 	w.Origin = Created
+	w.learnDriver(e)
 	w.Birth = &Birth{Deed: deed(e), Caller: a.netns(e.Caller, e.Time)}
 	if n == nil {
 		return
@@ -126,6 +151,15 @@ func (a *Analyzer) wiphyRegister(e *event.Event) {
 		return
 	}
 	w.stay(n, e.Time, ArrivedCreated)
+}
+
+// learnDriver notes which driver the radio is of.
+func (w *Wiphy) learnDriver(e *event.Event) {
+	if e.Driver == "" {
+		return
+	}
+	can := e.Flags&event.FlagCanSwitch != 0
+	w.Driver, w.CanSwitch = e.Driver, &can
 }
 
 // wiphyUnregister: a radio is removed. Within cleanup_net its namespace's end
@@ -175,6 +209,7 @@ func (a *Analyzer) endWiphy(w *Wiphy, t uint64, unseen bool) {
 	if w.Ended == 0 {
 		w.Ended = t
 	}
+	a.endWdevs(w, t)
 }
 
 // wiphyRename: WiphyName became NewName.
@@ -188,9 +223,9 @@ func (a *Analyzer) wiphyRename(e *event.Event) {
 	}
 	n := a.netns(e.Net, e.Time)
 	a.placeWiphy(w, n, e.Time)
-	a.m.Renames = append(a.m.Renames, &Rename{
-		Deed: deed(e), Wiphy: w, Netns: n, Old: e.WiphyName, New: e.NewName, Errno: e.Ret,
-	})
+	r := &Rename{Deed: deed(e), Wiphy: w, Netns: n, Old: e.WiphyName, New: e.NewName, Errno: e.Ret}
+	a.m.Renames = append(a.m.Renames, r)
+	a.caused(e, effect{rename: r})
 }
 
 // ifRemove: a vif is removed on request. If it has a netdev, the end of that
@@ -200,6 +235,9 @@ func (a *Analyzer) ifRemove(e *event.Event) {
 	if e.Dev != 0 {
 		a.device(e, a.netns(e.Net, e.Time))
 		return
+	}
+	if e.Wdev != 0 {
+		return // cfg80211_unregister_wdev is next
 	}
 	for i := len(a.m.Vifs) - 1; i >= 0; i-- {
 		v := a.m.Vifs[i]
@@ -224,6 +262,11 @@ func (a *Analyzer) ifAdd(e *event.Event) {
 		Iftype: e.Iftype, Errno: e.Ret,
 	}
 	a.m.Vifs = append(a.m.Vifs, v)
+	a.caused(e, effect{vif: v})
+	if e.Ret == 0 && e.Dev == 0 && e.Wdev != 0 {
+		v.Wdev = a.bearWdev(e, w)
+		v.Wdev.Name, v.Wdev.vif = e.Name, v
+	}
 	if e.Ret != 0 || e.Dev == 0 {
 		return
 	}

@@ -25,12 +25,15 @@ type (
 		Recording  jsonRecording `json:"recording"`
 		Namespaces []jsonNetns   `json:"namespaces"`
 		// Folded counts lives that are in none of the lists: see --all.
-		Folded  []jsonFold   `json:"folded"`
-		Wiphys  []jsonWiphy  `json:"wiphys"`
-		Moves   []jsonMove   `json:"moves"`
-		Vifs    []jsonVif    `json:"vifs"`
-		Renames []jsonRename `json:"renames"`
-		Pernet  []jsonPernet `json:"pernet"`
+		Folded   []jsonFold    `json:"folded"`
+		Wiphys   []jsonWiphy   `json:"wiphys"`
+		Moves    []jsonMove    `json:"moves"`
+		Asks     []jsonAsk     `json:"netlink_requests"`
+		AskFolds []jsonAskFold `json:"netlink_requests_folded"`
+		Wdevs    []jsonWdev    `json:"wdevs"`
+		Vifs     []jsonVif     `json:"vifs"`
+		Renames  []jsonRename  `json:"renames"`
+		Pernet   []jsonPernet  `json:"pernet"`
 		// Requests are those for namespaces that made none.
 		Requests []jsonRequest `json:"requests"`
 		// NsidRefusals are requests for namespace numbers that failed.
@@ -178,18 +181,19 @@ type (
 		jsonSteps
 	}
 	jsonStay struct {
-		Ifindex  *int32   `json:"ifindex"`
-		Name     *string  `json:"name"`
-		Names    []string `json:"names"`
-		Kind     *string  `json:"kind"`
-		Iftype   *string  `json:"iftype"`
-		Wiphy    *string  `json:"wiphy"`
-		WiphyIdx *int32   `json:"wiphy_index"`
-		FromNS   *int64   `json:"from_ns"`
-		UntilNS  *int64   `json:"until_ns"`
-		Arrived  string   `json:"arrived"`
-		Left     *string  `json:"left"`
-		Inferred bool     `json:"inferred"`
+		Ifindex  *int32    `json:"ifindex"`
+		Name     *string   `json:"name"`
+		Names    []string  `json:"names"`
+		Kind     *string   `json:"kind"`
+		Iftype   *string   `json:"iftype"`
+		Wiphy    *string   `json:"wiphy"`
+		WiphyIdx *int32    `json:"wiphy_index"`
+		Peer     *jsonPeer `json:"peer"`
+		FromNS   *int64    `json:"from_ns"`
+		UntilNS  *int64    `json:"until_ns"`
+		Arrived  string    `json:"arrived"`
+		Left     *string   `json:"left"`
+		Inferred bool      `json:"inferred"`
 	}
 	jsonWiphyStay struct {
 		Name     *string `json:"name"`
@@ -226,49 +230,52 @@ type (
 		UntilNS   *int64 `json:"until_ns"`
 	}
 	jsonMove struct {
-		AtNS       int64   `json:"at_ns"`
-		DoneNS     *int64  `json:"done_ns"`
-		What       string  `json:"what"`
-		Name       *string `json:"name"`
-		NewName    *string `json:"new_name"`
-		Ifindex    *int32  `json:"ifindex"`
-		NewIfindex *int32  `json:"new_ifindex"`
-		WiphyIndex *int32  `json:"wiphy_index"`
-		From       *string `json:"from"`
-		To         *string `json:"to"`
-		Result     string  `json:"result"`
-		Errno      *uint32 `json:"errno"`
-		Error      *string `json:"error"`
-		PID        uint32  `json:"pid"`
-		Comm       string  `json:"comm"`
-		Cause      string  `json:"cause"`
-		Rollback   bool    `json:"rollback"`
+		AtNS       int64        `json:"at_ns"`
+		DoneNS     *int64       `json:"done_ns"`
+		What       string       `json:"what"`
+		Name       *string      `json:"name"`
+		NewName    *string      `json:"new_name"`
+		Ifindex    *int32       `json:"ifindex"`
+		NewIfindex *int32       `json:"new_ifindex"`
+		WiphyIndex *int32       `json:"wiphy_index"`
+		From       *string      `json:"from"`
+		To         *string      `json:"to"`
+		Result     string       `json:"result"`
+		Errno      *uint32      `json:"errno"`
+		Error      *string      `json:"error"`
+		PID        uint32       `json:"pid"`
+		Comm       string       `json:"comm"`
+		Cause      string       `json:"cause"`
+		Rollback   bool         `json:"rollback"`
+		Request    *jsonAskedBy `json:"request"`
 	}
 	jsonVif struct {
-		AtNS       int64   `json:"at_ns"`
-		Name       *string `json:"name"`
-		Iftype     *string `json:"iftype"`
-		Wiphy      *string `json:"wiphy"`
-		WiphyIndex *int32  `json:"wiphy_index"`
-		Netdev     bool    `json:"netdev"`
-		Namespace  *string `json:"namespace"`
-		Caller     *string `json:"caller"`
-		Errno      uint32  `json:"errno"`
-		Error      *string `json:"error"`
-		PID        uint32  `json:"pid"`
-		Comm       string  `json:"comm"`
-		RemovedNS  *int64  `json:"removed_ns"`
+		AtNS       int64        `json:"at_ns"`
+		Name       *string      `json:"name"`
+		Iftype     *string      `json:"iftype"`
+		Wiphy      *string      `json:"wiphy"`
+		WiphyIndex *int32       `json:"wiphy_index"`
+		Netdev     bool         `json:"netdev"`
+		Namespace  *string      `json:"namespace"`
+		Caller     *string      `json:"caller"`
+		Errno      uint32       `json:"errno"`
+		Error      *string      `json:"error"`
+		PID        uint32       `json:"pid"`
+		Comm       string       `json:"comm"`
+		RemovedNS  *int64       `json:"removed_ns"`
+		Request    *jsonAskedBy `json:"request"`
 	}
 	jsonRename struct {
-		AtNS      int64   `json:"at_ns"`
-		What      string  `json:"what"`
-		Name      *string `json:"name"`
-		NewName   *string `json:"new_name"`
-		Namespace *string `json:"namespace"`
-		Errno     uint32  `json:"errno"`
-		Error     *string `json:"error"`
-		PID       uint32  `json:"pid"`
-		Comm      string  `json:"comm"`
+		AtNS      int64        `json:"at_ns"`
+		What      string       `json:"what"`
+		Name      *string      `json:"name"`
+		NewName   *string      `json:"new_name"`
+		Namespace *string      `json:"namespace"`
+		Errno     uint32       `json:"errno"`
+		Error     *string      `json:"error"`
+		PID       uint32       `json:"pid"`
+		Comm      string       `json:"comm"`
+		Request   *jsonAskedBy `json:"request"`
 	}
 	jsonPernet struct {
 		AtNS   int64   `json:"at_ns"`
@@ -326,6 +333,9 @@ func JSON(w io.Writer, m *analyze.Model, o Options) error {
 		Folded:       each(m.Folds, j.fold),
 		Wiphys:       each(m.Wiphys, j.wiphy),
 		Moves:        each(m.Moves, j.move),
+		Asks:         each(m.Asks, j.ask),
+		AskFolds:     each(m.AskFolds, j.askFold),
+		Wdevs:        each(m.Wdevs, j.wdev),
 		Vifs:         each(m.Vifs, j.vif),
 		Renames:      each(m.Renames, j.rename),
 		Pernet:       each(m.Pernet, j.pernet),
@@ -503,7 +513,7 @@ func (j converter) stay(s *analyze.Stay) (jsonStay, bool) {
 	d := s.Device
 	r := jsonStay{
 		Ifindex: orNull(s.Ifindex), Name: orNull(s.Name()), Names: append([]string{}, s.Names...),
-		Kind: orNull(d.Kind), Iftype: orNull(iftype(d.Iftype)),
+		Kind: orNull(d.Kind), Iftype: orNull(analyze.IftypeName(d.Iftype)), Peer: otherEnd(d),
 		FromNS: j.atOrNull(s.From), UntilNS: j.atOrNull(s.Until),
 		Arrived: string(s.Arrived), Left: orNull(string(s.Left)), Inferred: s.Inferred || s.EndInferred,
 	}
@@ -557,6 +567,7 @@ func (j converter) move(m *analyze.Move) (jsonMove, bool) {
 		AtNS: j.at(m.At), DoneNS: j.atOrNull(m.Done), What: "wiphy", Name: orNull(m.Name), NewName: orNull(m.NewName),
 		Ifindex: orNull(m.Ifindex), NewIfindex: orNull(m.NewIfindex), From: id(m.From), To: id(m.To),
 		Result: string(m.Result), PID: m.PID, Comm: m.Comm, Cause: string(m.Cause), Rollback: m.Rollback,
+		Request: j.askedBy(m.Asked),
 	}
 	w := m.Wiphy
 	if m.Device != nil {
@@ -569,9 +580,10 @@ func (j converter) move(m *analyze.Move) (jsonMove, bool) {
 
 func (j converter) vif(v *analyze.Vif) (jsonVif, bool) {
 	r := jsonVif{
-		AtNS: j.at(v.At), Name: orNull(v.Name), Iftype: orNull(iftype(v.Iftype)), WiphyIndex: index(v.Wiphy),
+		AtNS: j.at(v.At), Name: orNull(v.Name), Iftype: orNull(analyze.IftypeName(v.Iftype)), WiphyIndex: index(v.Wiphy),
 		Netdev: v.Device != nil, Namespace: id(v.Netns), Caller: id(v.Caller),
 		Errno: v.Errno, Error: orNull(analyze.ErrnoName(v.Errno)), PID: v.PID, Comm: v.Comm,
+		Request: j.askedBy(v.Asked),
 	}
 	if v.Wiphy != nil {
 		r.Wiphy = orNull(v.Wiphy.Name)
@@ -586,6 +598,7 @@ func (j converter) rename(n *analyze.Rename) (jsonRename, bool) {
 	r := jsonRename{
 		AtNS: j.at(n.At), What: "netdev", Name: orNull(n.Old), NewName: orNull(n.New), Namespace: id(n.Netns),
 		Errno: n.Errno, Error: orNull(analyze.ErrnoName(n.Errno)), PID: n.PID, Comm: n.Comm,
+		Request: j.askedBy(n.Asked),
 	}
 	if n.Wiphy != nil {
 		r.What = "wiphy"

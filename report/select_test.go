@@ -113,7 +113,7 @@ func TestSelectErrors(t *testing.T) {
 	want = `no namespace matches "\x1b[2J"; the recording has:
   ns1   init net:[4026531840] from before the recording to its end
   ns2   ap net:[4026532281] from +0.027 s to its end
-  ns3   sta net:[4026532342] from +0.033 s to +3.062 s`
+  ns3   sta net:[4026532342] from +0.033 s to +3.069 s`
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}

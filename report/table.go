@@ -13,10 +13,11 @@ import (
 type table struct {
 	rows  [][]string
 	right map[int]bool // columns of numbers
+	gone  map[int]bool // columns that are left out
 }
 
 func newTable(head ...string) *table {
-	t := &table{right: make(map[int]bool)}
+	t := &table{right: make(map[int]bool), gone: make(map[int]bool)}
 	if len(head) != 0 {
 		t.row(head...)
 	}
@@ -28,6 +29,12 @@ func (t *table) numbers(columns ...int) *table {
 	for _, c := range columns {
 		t.right[c] = true
 	}
+	return t
+}
+
+// without leaves out a column.
+func (t *table) without(column int) *table {
+	t.gone[column] = true
 	return t
 }
 
@@ -47,6 +54,9 @@ func (t *table) write(b *strings.Builder, indent string) {
 	for _, r := range t.rows {
 		line := indent
 		for i, c := range r {
+			if t.gone[i] {
+				continue
+			}
 			pad := strings.Repeat(" ", widths[i]-width(c))
 			if t.right[i] {
 				line += pad + c + "  "

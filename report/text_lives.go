@@ -4,6 +4,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/nstrace/nstrace/analyze"
@@ -119,23 +120,38 @@ func (t *writer) radios() {
 		return
 	}
 	t.section("RADIOS")
-	tab := newTable("radio", "index", "namespace", "from", "until", "how")
+	tab := newTable("radio", "index", "driver", "namespace", "from", "until", "how")
+	if !slices.ContainsFunc(t.m.Wiphys, func(w *analyze.Wiphy) bool { return driver(w) != "" }) {
+		tab.without(2)
+	}
 	for _, w := range t.m.Wiphys {
-		name, index := w.Label(), "?"
+		name, index, of := w.Label(), "?", driver(w)
 		if w.Index >= 0 {
 			index = fmt.Sprint(w.Index)
 		}
 		for i, s := range w.Stays {
 			if i > 0 {
-				name, index = "", ""
+				name, index, of = "", "", ""
 			}
-			tab.row(name, index, s.Netns.Label(), t.at(s.From, "before"), t.at(s.Until, "the end"), t.wiphyHow(w, s))
+			tab.row(name, index, of, s.Netns.Label(), t.at(s.From, "before"), t.at(s.Until, "the end"), t.wiphyHow(w, s))
 		}
 		if len(w.Stays) == 0 {
-			tab.row(name, index, "?", "", "", "never seen registered")
+			tab.row(name, index, of, "?", "", "", "never seen registered")
 		}
 	}
 	tab.write(&t.Builder, "  ")
+}
+
+// driver is a radio's driver, and whether it pins the radio to its namespace.
+func driver(w *analyze.Wiphy) string {
+	name := ""
+	if w.Driver != "" {
+		name = escape(w.Driver)
+	}
+	if w.CanSwitch != nil && !*w.CanSwitch {
+		name = strings.TrimSpace(name + " (can't move)")
+	}
+	return name
 }
 
 // wiphyHow says how a radio came into a namespace and how it left.
@@ -208,11 +224,19 @@ func (t *writer) interfaces() {
 				continue
 			}
 			rows++
-			kind := d.KindLabel()
+			what := kind(d)
 			if i > 0 {
-				kind = ""
+				what = ""
 			}
-			tab.row(stayName(d, s), number(s.Ifindex), kind, s.Netns.Label(), t.at(s.From, "before"), t.at(s.Until, "the end"), t.deviceHow(d, s))
+			tab.row(stayName(d, s), number(s.Ifindex), what, s.Netns.Label(), t.at(s.From, "before"), t.at(s.Until, "the end"), t.deviceHow(d, s))
+		}
+	}
+	for _, d := range t.m.Wdevs {
+		for _, s := range d.Stays() {
+			if t.o.during(s.From, s.Until) {
+				rows++
+				tab.row(d.Label(), "-", wdevKind(d), s.Netns.Label(), t.at(s.From, "before"), t.at(s.Until, "the end"), t.wdevHow(d, &s))
+			}
 		}
 	}
 	if rows == 0 {

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"unicode"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/nstrace/nstrace/analyze"
 	"github.com/nstrace/nstrace/analyze/story"
 	"github.com/nstrace/nstrace/event"
@@ -58,6 +60,7 @@ func hostile() *analyze.Model {
 	s.Vif(story.Netdev{Net: n, Name: evil, Phy: p})
 	s.Send(event.Event{Kind: event.KindIfAdd, Phase: event.PhaseExit, Net: n, Name: evil, Ret: 22})
 	s.By(9, evil)
+	hostileRequests(s, p, n)
 	base := uint64(0)
 	s.Received(d, 3, &base)
 	s.Name(n, evil, false)
@@ -81,6 +84,22 @@ func hostile() *analyze.Model {
 	})
 	s.HandleEnd(&event.End{Time: s.Tick(), Reason: evil, Error: evil})
 	return a.Model()
+}
+
+// hostileRequests asks for things with hostile names, in vain and not.
+func hostileRequests(s *story.Story, p *story.Phy, n event.NetRef) {
+	s.Wdev(p, n, 0xe0, 2, evil)
+	for _, errno := range []uint32{0, 1, 16, 17, 22} {
+		for _, command := range []uint64{unix.NL80211_CMD_SET_WIPHY, unix.NL80211_CMD_NEW_INTERFACE, unix.NL80211_CMD_SET_WIPHY_NETNS} {
+			s.NL80211(command, p, event.Event{Ret: errno, Name: evil + "6", WiphyName: evil, TargetPID: 5, Net2: n, Iftype: 99}, func() {
+				s.Send(event.Event{Kind: event.KindNetByPID, Phase: event.PhaseExit, TargetPID: 5, Arg: 9, NewName: evil, Net: n})
+			})
+		}
+		for _, command := range []uint64{unix.RTM_NEWLINK, unix.RTM_DELLINK} {
+			s.Netlink(event.Event{Kind: event.KindRTNetlink, Arg: command, WiphyIndex: -1, Name: evil, LinkKind: evil, Ret: errno}, nil)
+		}
+	}
+	s.LeaveWdev(p, n, 0xe0, 2)
 }
 
 func TestHostileStrings(t *testing.T) {

@@ -3,6 +3,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -47,9 +48,15 @@ func (t *writer) items() []item {
 	for _, v := range t.m.Vifs {
 		t.vifItems(v, add)
 	}
+	for _, d := range t.m.Wdevs {
+		t.wdevItems(d, add)
+	}
+	for _, k := range t.m.Asks {
+		t.askItem(k, add)
+	}
 	for _, m := range t.m.Moves {
 		if m.Carrier == nil {
-			add(m.At, []*analyze.Netns{m.From, m.To}, "%s", t.moveText(m))
+			add(m.At, append([]*analyze.Netns{m.From, m.To}, askedAbout(m.Asked)...), "%s", t.moveText(m))
 		}
 	}
 	slices.SortStableFunc(out, func(x, y item) int {
@@ -169,7 +176,7 @@ func (t *writer) deviceItems(d *analyze.Device, add adder) {
 		}
 		switch {
 		case s.Arrived == analyze.ArrivedCreated && d.Birth != nil:
-			add(s.From, about, "%s created %s (%s) in %s", d.Birth.Who(), name, d.KindLabel(), s.Netns.Label())
+			add(s.From, append(about, d.Birth.Caller), "%s created %s (%s) in %s", d.Birth.Who(), name, d.KindLabel(), s.Netns.Label())
 		case s.Arrived == analyze.ArrivedMoved && s.Inferred:
 			add(s.From, about, "%s is in %s by now (its move was not seen)", name, s.Netns.Label())
 		}
@@ -190,7 +197,7 @@ func (t *writer) deviceItems(d *analyze.Device, add adder) {
 }
 
 func (t *writer) renameItem(r *analyze.Rename, add adder) {
-	about := []*analyze.Netns{r.Netns}
+	about := append([]*analyze.Netns{r.Netns}, askedAbout(r.Asked)...)
 	if r.Errno != 0 {
 		add(r.At, about, "%s tried to rename %s to %s: %s", r.Who(), escape(r.Old), escape(r.New), analyze.ErrnoName(r.Errno))
 		return
@@ -201,10 +208,7 @@ func (t *writer) renameItem(r *analyze.Rename, add adder) {
 // vifItems tells of vifs that have no netdev to tell of them.
 func (t *writer) vifItems(v *analyze.Vif, add adder) {
 	about := []*analyze.Netns{v.Netns, v.Caller}
-	kind := "an interface"
-	if s := iftype(v.Iftype); s != "" {
-		kind = s
-	}
+	kind := cmp.Or(analyze.IftypeName(v.Iftype), "an interface")
 	switch {
 	case v.Errno != 0:
 		add(v.At, about, "%s tried to add %s (%s) to %s: %s", v.Who(), escape(v.Name), kind, v.Wiphy.Label(), analyze.ErrnoName(v.Errno))
@@ -246,7 +250,7 @@ func (t *writer) moveText(m *analyze.Move) string {
 	case m.Cause == analyze.CauseDeath:
 		return fmt.Sprintf("%s came home to %s%s, because %s died%s", what, m.To.Label(), took, m.From.Label(), renamed(m))
 	}
-	return fmt.Sprintf("%s was moved from %s to %s by %s%s%s", what, m.From.Label(), m.To.Label(), m.Who(), took, renamed(m))
+	return fmt.Sprintf("%s was moved from %s to %s by %s%s%s%s", what, m.From.Label(), m.To.Label(), m.Who(), with(m.Asked), took, renamed(m))
 }
 
 // carriedText tells the move of an interface within its radio's.
@@ -280,6 +284,7 @@ func renamed(m *analyze.Move) string {
 func (t *writer) timeline() {
 	t.section("TIMELINE")
 	t.writeItems(t.kept(func(x item) bool { return !t.allHidden(x.about) }))
+	t.askFolds()
 }
 
 // kept returns the items that pass the options and keep.
@@ -287,8 +292,22 @@ func (t *writer) kept(keep func(item) bool) []item {
 	return slices.DeleteFunc(t.items(), func(x item) bool { return !keep(x) || !t.o.when(x.at) })
 }
 
+// again returns how many items say what the first does.
+func again(items []item) int {
+	n := 1
+	for n < len(items) && items[n].text == items[0].text && items[n].depth == items[0].depth {
+		n++
+	}
+	return n
+}
+
 func (t *writer) writeItems(items []item) {
-	for _, x := range items {
+	for i := 0; i < len(items); i++ {
+		x := items[i]
+		if n := again(items[i:]); n > 1 { // who tries and tries is told of once
+			i += n - 1
+			x.text += fmt.Sprintf(" (%d times until %s)", n, t.m.Since(items[i].at))
+		}
 		first := fmt.Sprintf("  %11s  ", t.m.Since(x.at))
 		if x.depth > 0 {
 			first = strings.Repeat(" ", len(first)+2)
@@ -396,8 +415,16 @@ func (t *writer) inhabitants(n *analyze.Netns) {
 	}
 	for _, s := range n.Stays {
 		if t.o.during(s.From, s.Until) {
-			tab.row(stayName(s.Device, s), number(s.Ifindex), s.Device.KindLabel(), t.at(s.From, "before"), t.at(s.Until, "the end"), t.deviceHow(s.Device, s))
+			tab.row(stayName(s.Device, s), number(s.Ifindex), kind(s.Device), t.at(s.From, "before"), t.at(s.Until, "the end"), t.deviceHow(s.Device, s))
 			rows++
+		}
+	}
+	for _, d := range t.m.Wdevs {
+		for _, s := range d.Stays() {
+			if s.Netns == n && t.o.during(s.From, s.Until) {
+				tab.row(d.Label(), "-", wdevKind(d), t.at(s.From, "before"), t.at(s.Until, "the end"), t.wdevHow(d, &s))
+				rows++
+			}
 		}
 	}
 	if rows != 0 {

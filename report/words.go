@@ -3,27 +3,8 @@
 package report
 
 import (
-	"fmt"
-
 	"github.com/nstrace/nstrace/analyze"
 )
-
-// iftypes are the names `iw` gives the kernel's enum nl80211_iftype.
-var iftypes = []string{
-	"", "IBSS", "managed", "AP", "AP/VLAN", "WDS", "monitor", "mesh point", "P2P-client", "P2P-GO", "P2P-device",
-	"outside context of a BSS", "NAN",
-}
-
-// iftype names an interface type, "" if it is unknown or unspecified.
-func iftype(t uint32) string {
-	switch {
-	case t == 0:
-		return ""
-	case int(t) < len(iftypes):
-		return iftypes[t]
-	}
-	return fmt.Sprintf("type %d", t)
-}
 
 func action(p *analyze.Pernet) string {
 	if p.Register {

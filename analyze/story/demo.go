@@ -10,7 +10,12 @@ var (
 	STA = event.NetRef{Ptr: 0xffff2000, Cookie: 0x3001, Inum: 4026532342}
 )
 
-const einval = 22
+const (
+	enodev = 19
+	einval = 22
+	// setWiphyNetns is NL80211_CMD_SET_WIPHY_NETNS.
+	setWiphyNetns = 49
+)
 
 // demoSteps are what some subsystems take of each set-up.
 var demoSteps = []event.Step{
@@ -20,8 +25,9 @@ var demoSteps = []event.Step{
 }
 
 // Demo tells the demo's story: three simulated radios are loaded, phy1 goes to
-// ap by name and phy2 to sta by PID, wlan0 can't go alone, phy0 gets a second
-// interface, packets go to and fro, and when sta is deleted phy2 comes home.
+// ap by name and phy2 to sta by PID, phy1 isn't found in init any more, wlan0
+// can't go alone, phy0 gets a second interface, packets go to and fro, and when
+// sta is deleted phy2 comes home.
 func Demo(h event.Handler) {
 	s := New(h)
 	phys, wlans := s.hwsim()
@@ -33,8 +39,14 @@ func Demo(h event.Handler) {
 		s.By(n.pid, "ip").Create(n.ref, demoSteps...)
 		s.Name(n.ref, n.name, true)
 	}
-	s.By(412, "iw").Switch(phys[1], Initial, AP, Outcome{}, func() { wlans[1] = s.Move(wlans[1], AP, Outcome{}) })
-	s.By(431, "iw").Switch(phys[2], Initial, STA, Outcome{}, func() { wlans[2] = s.Move(wlans[2], STA, Outcome{}) })
+	s.By(412, "iw").NL80211(setWiphyNetns, phys[1], event.Event{Net2: AP}, func() {
+		s.Switch(phys[1], Initial, AP, Outcome{}, func() { wlans[1] = s.Move(wlans[1], AP, Outcome{}) })
+	})
+	s.By(431, "iw").NL80211(setWiphyNetns, phys[2], event.Event{Net2: STA, TargetPID: 407}, func() {
+		s.Send(event.Event{Kind: event.KindNetByPID, Phase: event.PhaseExit, TargetPID: 407, Arg: 407, NewName: "ip", Net: STA})
+		s.Switch(phys[2], Initial, STA, Outcome{}, func() { wlans[2] = s.Move(wlans[2], STA, Outcome{}) })
+	})
+	s.By(435, "iw").NL80211(setWiphyNetns, phys[1], event.Event{Net2: STA, Ret: enodev, Stage: event.StagePreDoit}, nil)
 	s.By(440, "ip").Move(wlans[0], AP, Outcome{Errno: einval})
 	s.By(452, "iw").Vif(Netdev{Ptr: 0xdd0009, Net: Initial, Ifindex: 6, Name: "vap0", Phy: phys[0]})
 	zero := uint64(0)

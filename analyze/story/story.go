@@ -66,7 +66,7 @@ func (s *Story) By(pid uint32, comm string) *Story {
 func (s *Story) Send(e event.Event) {
 	e.Time = s.Tick()
 	e.PID, e.TID, e.Comm, e.Caller, e.Within = s.PID, s.PID, s.Comm, s.Caller, s.Within
-	if e.Wiphy == 0 {
+	if e.Wiphy == 0 && e.Kind != event.KindNL80211 {
 		e.WiphyIndex = -1
 	}
 	s.sent++
@@ -217,7 +217,9 @@ func (s *Story) Move(d Netdev, to event.NetRef, o Outcome) Netdev {
 // Radio is the birth of a radio in n with one interface.
 func (s *Story) Radio(p *Phy, n event.NetRef, d Netdev) {
 	s.Send(p.into(event.Event{Kind: event.KindWiphyNew, Phase: event.PhaseExit, Net: Initial}))
-	s.Send(p.into(event.Event{Kind: event.KindWiphyRegister, Phase: event.PhaseExit, Net: n}))
+	s.Send(p.into(event.Event{
+		Kind: event.KindWiphyRegister, Phase: event.PhaseExit, Net: n, Driver: "mac80211_hwsim", Flags: event.FlagCanSwitch,
+	}))
 	s.Vif(d)
 }
 
@@ -313,4 +315,56 @@ func (s *Story) Gone(p *Phy, n event.NetRef) {
 	e.Phase = event.PhaseExit
 	s.Send(e)
 	s.Send(p.into(event.Event{Kind: event.KindWiphyFree}))
+}
+
+// Wdev is the birth of an interface without a netdev.
+func (s *Story) Wdev(p *Phy, n event.NetRef, ptr uint64, id uint32, name string) {
+	e := p.into(event.Event{Phase: event.PhaseExit, Net: n, Wdev: ptr, Iftype: p2pDevice})
+	add := e
+	add.Kind, add.Name = event.KindIfAdd, name
+	s.Send(add)
+	s.JoinWdev(p, n, ptr, id)
+}
+
+// p2pDevice is NL80211_IFTYPE_P2P_DEVICE.
+const p2pDevice = 10
+
+// JoinWdev is cfg80211_register_wdev.
+func (s *Story) JoinWdev(p *Phy, n event.NetRef, ptr uint64, id uint32) {
+	s.Send(p.into(event.Event{Kind: event.KindWdevRegister, Phase: event.PhaseExit, Net: n, Wdev: ptr, WdevID: id, Iftype: p2pDevice}))
+}
+
+// LeaveWdev is cfg80211_unregister_wdev.
+func (s *Story) LeaveWdev(p *Phy, n event.NetRef, ptr uint64, id uint32) {
+	s.Send(p.into(event.Event{Kind: event.KindWdevUnregister, Net: n, Wdev: ptr, WdevID: id, Iftype: p2pDevice}))
+}
+
+// Netlink is a request over nl80211 or rtnetlink around f.
+func (s *Story) Netlink(e event.Event, f func()) {
+	e.Phase, e.Start = event.PhaseExit, s.T+MS
+	s.Tick()
+	if f != nil {
+		f()
+	}
+	if !e.Net.Known() {
+		e.Net = s.Caller
+	}
+	s.Send(e)
+}
+
+// NL80211 is a request over nl80211 about a radio, or about none if p is nil, that
+// reached its handler.
+func (s *Story) NL80211(command uint64, p *Phy, e event.Event, f func()) {
+	e.Kind, e.Arg, e.Flags = event.KindNL80211, command, e.Flags|event.FlagNetAdmin
+	if e.Stage == event.StageUnknown {
+		e.Stage = event.StageHandled
+	}
+	e.WiphyIndex = -1
+	if p != nil {
+		e.WiphyIndex = p.Index
+		if e.Stage == event.StageHandled {
+			e.Wiphy = p.Ptr
+		}
+	}
+	s.Netlink(e, f)
 }
