@@ -3,6 +3,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -30,7 +31,11 @@ func (e *SelectError) Error() string {
 	var b strings.Builder
 	list := e.Ambiguous
 	if len(list) != 0 {
-		fmt.Fprintf(&b, "%s could be any of %d namespaces; choose one by its id:", escape(e.Selector), len(list))
+		choose := "choose one by its id"
+		if e.note != "" {
+			choose = e.note
+		}
+		fmt.Fprintf(&b, "%s could be any of %d namespaces; %s:", escape(e.Selector), len(list), choose)
 	} else {
 		fmt.Fprintf(&b, "no namespace matches %s", escape(e.Selector))
 		if e.note != "" {
@@ -77,7 +82,9 @@ func lifespan(m *analyze.Model, n *analyze.Netns, inum string) string {
 // (those a process made or was seen in), a path (/run/netns/blue,
 // /proc/1234/ns/net), a device or radio (wlan0, phy0: every namespace it was
 // in), or a container by its name or the first 12 digits of its ID (those its
-// processes were in). Its error is a [*SelectError].
+// processes were in). A word that could be more than one of the id, a name and a
+// device, and not mean the same, must say which it is: id:ns3, name:ns3, dev:ns3.
+// Only init is always the initial one. Its error is a [*SelectError].
 //
 // A name or inum that several lives had in turn is ambiguous; a PID or a device
 // means all its namespaces.
@@ -90,6 +97,12 @@ func Select(m *analyze.Model, selector string) ([]*analyze.Netns, error) {
 		return s.cookie(strings.TrimPrefix(selector, "cookie:"))
 	case strings.HasPrefix(selector, "pid:"):
 		return s.pid(strings.TrimPrefix(selector, "pid:"))
+	case strings.HasPrefix(selector, "id:"):
+		return s.one(s.id(strings.TrimPrefix(selector, "id:")), "")
+	case strings.HasPrefix(selector, "name:"):
+		return s.one(s.named(strings.TrimPrefix(selector, "name:")), "no namespace had that name")
+	case strings.HasPrefix(selector, "dev:"):
+		return s.all(s.device(strings.TrimPrefix(selector, "dev:")), "no interface or radio had that name")
 	case strings.HasPrefix(selector, "net:["):
 		return s.inum(strings.TrimSuffix(strings.TrimPrefix(selector, "net:["), "]"))
 	case strings.HasPrefix(selector, "/"):
@@ -109,6 +122,9 @@ func Wanted(selectors []string) (wanted func(*analyze.Netns) bool, complete bool
 	}
 	for _, s := range selectors {
 		if _, err := strconv.ParseUint(s, 10, 32); err != nil && s != "init" && !strings.ContainsAny(s, ":/") {
+			return nil, false
+		}
+		if strings.HasPrefix(s, "id:") || strings.HasPrefix(s, "dev:") {
 			return nil, false
 		}
 	}
@@ -200,22 +216,39 @@ func (s selection) path(path string) ([]*analyze.Netns, error) {
 	}), "no namespace had that name")
 }
 
-// word is a name, an id, an inum, init, a device, or a container.
+func (s selection) id(id string) []*analyze.Netns {
+	return s.filter(func(n *analyze.Netns) bool { return n.ID == id })
+}
+
+func (s selection) named(name string) []*analyze.Netns {
+	return s.filter(func(n *analyze.Netns) bool { return slices.Contains(n.AllNames(), name) })
+}
+
+// word is init, an id, a name, a device, a container, or an inum. If it could be several of
+// the first four, nobody can know which is meant; only init always is the initial one.
 func (s selection) word(word string) ([]*analyze.Netns, error) {
-	named := s.filter(func(n *analyze.Netns) bool { return slices.Contains(n.AllNames(), word) })
-	if word == "init" {
-		if first := s.filter(func(n *analyze.Netns) bool { return n.Initial }); len(first) != 0 {
-			return first, nil
+	if first := s.filter(func(n *analyze.Netns) bool { return n.Initial }); word == "init" && len(first) != 0 {
+		return first, nil
+	}
+	named := s.named(word)
+	var found []*analyze.Netns
+	var as []string
+	for _, x := range []struct {
+		prefix string
+		found  []*analyze.Netns
+	}{{"id:", s.id(word)}, {"name:", named}, {"dev:", s.device(word)}} {
+		if len(x.found) != 0 && !slices.Equal(found, x.found) {
+			as = append(as, x.prefix+word)
+			found = append(found, x.found...)
 		}
 	}
-	if len(named) != 0 {
-		return s.one(named, "")
-	}
-	if by := s.filter(func(n *analyze.Netns) bool { return n.ID == word }); len(by) != 0 {
-		return by, nil
-	}
-	if by := s.device(word); len(by) != 0 {
-		return by, nil
+	switch {
+	case len(as) > 1:
+		return nil, s.ambiguous(found, as)
+	case len(found) != 0 && slices.Equal(found, named):
+		return s.one(found, "") // or several had the name, one after the other
+	case len(found) != 0:
+		return found, nil
 	}
 	if by := s.container(word); len(by) != 0 {
 		return by, nil
@@ -226,12 +259,27 @@ func (s selection) word(word string) ([]*analyze.Netns, error) {
 	return nil, s.none("")
 }
 
-// device returns every namespace a netdev or radio of that name was in.
+// ambiguous lists what a word could mean, and how to say which.
+func (s selection) ambiguous(found []*analyze.Netns, ways []string) error {
+	slices.SortStableFunc(found, func(x, y *analyze.Netns) int {
+		return cmp.Compare(slices.Index(s.m.Namespaces, x), slices.Index(s.m.Namespaces, y))
+	})
+	return &SelectError{Selector: s.text, Ambiguous: slices.Compact(found), model: s.m, note: "say " + escapeAll(ways, " or ")}
+}
+
+// device returns every namespace a netdev, radio or wdev of that name was in.
 func (s selection) device(name string) []*analyze.Netns {
+	wdevs := make(map[*analyze.Netns]bool)
+	for _, d := range s.m.Wdevs {
+		for _, x := range d.Stays() {
+			wdevs[x.Netns] = wdevs[x.Netns] || d.Name == name
+		}
+	}
 	return s.filter(func(n *analyze.Netns) bool {
 		return slices.ContainsFunc(n.Stays, func(x *analyze.Stay) bool {
 			return slices.ContainsFunc(x.Device.Stays, func(y *analyze.Stay) bool { return slices.Contains(y.Names, name) })
-		}) || slices.ContainsFunc(n.WiphyStays, func(x *analyze.WiphyStay) bool { return slices.Contains(x.Wiphy.Names, name) })
+		}) || slices.ContainsFunc(n.WiphyStays, func(x *analyze.WiphyStay) bool { return slices.Contains(x.Wiphy.Names, name) }) ||
+			wdevs[n]
 	})
 }
 

@@ -32,6 +32,24 @@ func reused() *analyze.Model {
 	return a.Model()
 }
 
+// shadowed is a recording with a namespace called as the id of another, one called
+// as an interface, and a wdev without a netdev.
+func shadowed() *analyze.Model {
+	a := analyze.New()
+	s := story.New(a)
+	for i, name := range []string{"ns3", "wlan0", "blue"} {
+		n := event.NetRef{Ptr: 0xffff7000 + uint64(i)*0x1000, Cookie: 50 + uint64(i), Inum: 4026532777 + uint32(i)}
+		s.By(1234, "ip").Setup(n)
+		s.Name(n, name, true)
+	}
+	phy := &story.Phy{Ptr: 0xaa00, Index: 0, Name: "phy0"}
+	s.Radio(phy, story.Initial, story.Netdev{Ptr: 0xdd00, Net: story.Initial, Ifindex: 3, Name: "wlan0", Phy: phy})
+	s.By(1300, "wpa_supplicant").Wdev(phy, story.Initial, 0xee00, 2, "p2p-dev-wlan0")
+	s.Register(story.Netdev{Ptr: 0xdd10, Net: event.NetRef{Ptr: 0xffff9000, Cookie: 52, Inum: 4026532779}, Ifindex: 4, Name: "blue", Kind: "dummy"})
+	s.End()
+	return a.Model()
+}
+
 func TestSelect(t *testing.T) {
 	tests := []struct {
 		model    func() *analyze.Model
@@ -71,6 +89,20 @@ func TestSelect(t *testing.T) {
 		{reused, "pid:1234", "ns1 ns2 ns3"},
 		{reused, "init", "ns1"}, // whoever else is called that
 		{reused, "/run/netns/init", "ns4"},
+		{reused, "name:init", "ns4"},
+		{reused, "name:blue", "ambiguous: ns2 ns3"},
+		{shadowed, "ns3", "ambiguous: ns2 ns3"},
+		{shadowed, "id:ns3", "ns3"},
+		{shadowed, "name:ns3", "ns2"},
+		{shadowed, "ns2", "ns2"},
+		{shadowed, "wlan0", "ambiguous: ns1 ns3"},
+		{shadowed, "dev:wlan0", "ns1"},
+		{shadowed, "name:wlan0", "ns3"},
+		{shadowed, "blue", "ns4"}, // the interface blue is in the namespace blue
+		{shadowed, "p2p-dev-wlan0", "ns1"},
+		{shadowed, "dev:p2p-dev-wlan0", "ns1"},
+		{shadowed, "id:ns9", "none"},
+		{shadowed, "dev:ns3", "none"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.selector, func(t *testing.T) {

@@ -38,6 +38,7 @@ any machine will do.
   /run/netns/blue                a path
   wlan0, phy0                    a device: every namespace it was in
   0123456789ab                   a container, by its name or ID as its tools show it
+  name:blue, id:ns3, dev:wlan0   the same, of a word that could be several
 
 --since and --until take the time since the recording began (1.5s) or of day
 (2026-01-31T12:00:00Z).
