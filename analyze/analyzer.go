@@ -61,7 +61,7 @@ func New() *Analyzer {
 		rows:       make(map[rowKey]*row),
 		folds:      folds{keep: DefaultKeep, byComm: make(map[string]*Fold)},
 		tasks: tasks{
-			processes: make(map[uint32]*process), gone: make(map[uint32]uint64), cgroups: make(map[uint64]string),
+			processes: make(map[uint32]*process), gone: make(map[taskKey]uint64), cgroups: make(map[uint64]string),
 		},
 	}
 }

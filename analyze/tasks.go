@@ -92,9 +92,9 @@ type process struct {
 type tasks struct {
 	// processes are by PID.
 	processes map[uint32]*process
-	// gone is when a process was last seen to leave, until the opening snapshot,
-	// which may still have it, is applied.
-	gone    map[uint32]uint64
+	// gone is when a process, or a thread, was last seen to leave, until the
+	// opening snapshot, which may still have it, is applied.
+	gone    map[taskKey]uint64
 	cgroups map[uint64]string
 }
 

@@ -374,6 +374,30 @@ func TestStraysOfTheOpeningSnapshot(t *testing.T) {
 	}
 }
 
+// TestThreadOfAVisitor: that a process was seen to leave says nothing of a thread
+// of its that stays where the opening snapshot finds it.
+func TestThreadOfAVisitor(t *testing.T) {
+	java := story.Thread{PID: 7, Comm: "java", Others: 2}
+	s := blank()
+	s.HandleSnapshot(&event.Snapshot{
+		Begin: s.T, Finish: s.T + 1000*story.MS,
+		Namespaces: []event.NetnsState{story.State(story.Initial), story.Held(story.State(red), story.Thread{PID: 7, TID: 9, Comm: "java"}), story.State(blue)},
+	})
+	for _, n := range []event.NetRef{blue, red} {
+		s.Go(java, story.Initial, n)
+		s.Go(java, n, story.Initial)
+	}
+	s.Go(java, story.Initial, blue)
+	s.T += 2000 * story.MS
+	s.Go(java, blue, red)
+	s.Go(java, red, story.Initial)
+	s.Exit(story.Thread{PID: 7, TID: 10, Comm: "java", Others: 1}, blue)
+	m := s.end()
+	if got, want := stays(m, red), "7/9 java preexisting>joined, 7 java setns>setns, 7 java setns>+"; got != want {
+		t.Errorf("got %s; want %s", got, want)
+	}
+}
+
 // TestTasksAreBounded: whoever forks endlessly in a namespace is counted.
 func TestTasksAreBounded(t *testing.T) {
 	s := begin()

@@ -67,6 +67,25 @@ func (s *TaskStay) tell(t *event.Task) {
 
 func (s *TaskStay) key() taskKey { return taskKey{s.PID, s.TID} }
 
+// anyThread is the number of threads that stayed behind: nobody knows theirs.
+const anyThread = ^uint32(0)
+
+func (s *TaskStay) goneKey() taskKey {
+	if s.ThreadsSince != 0 {
+		return taskKey{s.PID, anyThread}
+	}
+	return s.key()
+}
+
+// goneSince reports whether a task of a snapshot was seen to leave after t.
+func (a *Analyzer) goneSince(h *event.Resident, t uint64) bool {
+	at, ok := a.tasks.gone[taskKey{h.PID, h.TID}]
+	if !ok && h.TID != 0 {
+		at, ok = a.tasks.gone[taskKey{h.PID, anyThread}]
+	}
+	return ok && at >= t
+}
+
 // enterNetns lists a stay. Nobody counts who is in the initial namespace.
 func (a *Analyzer) enterNetns(s *TaskStay, at uint64) {
 	n := s.Netns
@@ -101,7 +120,7 @@ func (a *Analyzer) taskLeaves(s *TaskStay, at uint64, how Departure, to *Netns) 
 	s.Until, s.Left, s.WentTo = at, how, to
 	n := s.Netns.canon()
 	if a.applied == nil && !n.Initial && len(a.tasks.gone) < maxGone {
-		a.tasks.gone[s.PID] = at
+		a.tasks.gone[s.goneKey()] = at
 	}
 	if n.inside[s.key()] == s {
 		delete(n.inside, s.key())
@@ -273,7 +292,7 @@ func (a *Analyzer) introduceStrays(n *Netns, st *event.NetnsState) {
 
 func (a *Analyzer) introduceTask(s *event.Snapshot, n *Netns, h *event.Resident) {
 	p := a.tasks.processes[h.PID]
-	if gone, ok := a.tasks.gone[h.PID]; ok && gone >= s.Begin && (p == nil || p.stayOf(h, n) == nil) {
+	if a.goneSince(h, s.Begin) && (p == nil || p.stayOf(h, n) == nil) {
 		for _, x := range n.TasksGone.Stays {
 			if x.PID == h.PID && x.Arrived == ArrivedPreexisting {
 				x.Inferred = false
@@ -300,10 +319,21 @@ func (a *Analyzer) introduceTask(s *event.Snapshot, n *Netns, h *event.Resident)
 			p.main = x
 		} else {
 			p.addParted(x)
+			p.uncount()
 		}
 	}
 	if h.Cgroup != "" && x.Cgroup == "" {
 		x.Cgroup, x.Container = h.Cgroup, containerOf(h.Cgroup)
+	}
+}
+
+// uncount takes a thread that turned out to be elsewhere out of those that were
+// thought to have stayed in the initial namespace when the first one left.
+func (p *process) uncount() {
+	for _, s := range p.rest {
+		if s.Netns.canon().Initial && s.threads > 0 {
+			s.threads--
+		}
 	}
 }
 

@@ -204,7 +204,9 @@ struct pid {
 };
 
 /* include/linux/sched.h */
+#define PF_EXITING 4
 struct task_struct {
+	unsigned int flags;
 	int pid;
 	int tgid;
 	struct task_struct *real_parent;

@@ -68,6 +68,10 @@ static __always_inline void request_enter(struct frame frame, __u32 kind, struct
 
 	if (!hit(kind))
 		return;
+	/* What such a request was answered with is over, even if its return was missed. */
+	forget_calls(NST_WIPHY_SWITCH, 0);
+	forget_calls(NST_NETDEV_MOVE, 0);
+	forget_calls(NST_IF_ADD, 0);
 	read_net(&call.net, BPF_CORE_READ(skb, sk, __sk_common.skc_net.net));
 	call.object = (__u64)nlh;
 	call.arg = NST_STAGE_REFUSED;

@@ -53,6 +53,18 @@ static __always_inline struct net *task_net(struct task_struct *task)
 	return BPF_CORE_READ(task, nsproxy, net_ns);
 }
 
+/*
+ * Where a process is: nowhere once its leader is on its way out. The record of
+ * that may be made, and the leader sleep before it lets go (switch_task_namespaces
+ * in kernel/nsproxy.c), while the other threads end.
+ */
+static __always_inline struct net *home_of(struct task_struct *task)
+{
+	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+
+	return BPF_CORE_READ(leader, flags) & PF_EXITING ? NULL : task_net(leader);
+}
+
 /* Is a task told of that is in this namespace? See the top. */
 static __always_inline bool is_told(struct task_struct *task, struct net *net)
 {
@@ -61,7 +73,7 @@ static __always_inline bool is_told(struct task_struct *task, struct net *net)
 
 	if (BPF_CORE_READ(task, pid) == tgid)
 		return is_foreign(net) && tgid != own_tgid;
-	home = task_net(BPF_CORE_READ(task, group_leader));
+	home = home_of(task);
 	return net != home && (is_foreign(net) || is_foreign(home)) && tgid != own_tgid;
 }
 
