@@ -57,7 +57,7 @@ func (r *randomRun) checkKinds(t *testing.T) {
 		}
 	}
 	for op, least := range randomLeast {
-		if succeeded[op] < least.succeeded**randomN/5000 || failed[op] < least.failed**randomN/5000 {
+		if succeeded[op] < least.succeeded*r.n/5000 || failed[op] < least.failed*r.n/5000 {
 			t.Errorf("%s succeeded %d times and failed %d times, want %d and %d of 5000", op,
 				succeeded[op], failed[op], least.succeeded, least.failed)
 		}

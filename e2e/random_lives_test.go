@@ -211,7 +211,10 @@ func (r *randomRun) checkMove(t *testing.T, o *randomOp, moves []*analyze.Move, 
 		return
 	case o.Op == "radio.move" && o.Errno == 19 && len(moves) == 0: // ENODEV: it was elsewhere
 		return
-	case o.Errno == 0 && o.Args.ID == *o.Args.To && len(moves) == 0: // newer kernels see at once that it goes nowhere
+	case o.Args.ID == *o.Args.To && len(moves) == 0: // newer kernels see at once that it goes nowhere
+		if o.Errno != 0 && !slices.ContainsFunc(renames, func(n *analyze.Rename) bool { return n.Errno == o.Errno }) {
+			t.Errorf("%v: the report has no moves, and renames %+v", o, renames)
+		}
 		return
 	case len(moves) != 1:
 		t.Errorf("%v: the report has %d moves", o, len(moves))
@@ -221,7 +224,7 @@ func (r *randomRun) checkMove(t *testing.T, o *randomOp, moves []*analyze.Move, 
 	if m.From != r.space(o.Args.ID) || m.To != r.space(*o.Args.To) || m.Name != o.Args.Name {
 		t.Errorf("%v: the report has %s from %s to %s", o, m.Name, m.From.Label(), m.To.Label())
 	}
-	if m.Device != nil && m.Ifindex != o.Args.Ifindex || m.Device == nil && !r.isRadio(m.Wiphy, o) {
+	if m.Device != nil && m.Ifindex != o.Args.Ifindex || m.Device == nil && !isRadio(m.Wiphy, o) {
 		t.Errorf("%v: the report has number %d, radio %+v", o, m.Ifindex, m.Wiphy)
 	}
 	// A new name is given once the interface is there.
@@ -320,15 +323,8 @@ func (r *randomRun) ended(o *randomOp, ends done[*analyze.Device]) bool {
 	})
 }
 
-// isRadio reports whether w is the radio that o is about. Where there is no BTF of
-// modules, the index is known only of those that were called phyN once, or are
-// there in the end (bpf/layout.h).
-func (r *randomRun) isRadio(w *analyze.Wiphy, o *randomOp) bool {
-	if w.Index < 0 && r.suite == "bullseye" {
-		return true
-	}
-	return w.Index == o.Args.Index
-}
+// isRadio reports whether w is the radio that o is about.
+func isRadio(w *analyze.Wiphy, o *randomOp) bool { return w != nil && w.Index == o.Args.Index }
 
 func wiphyBirth(w *analyze.Wiphy) *analyze.Deed {
 	if w.Birth == nil {
@@ -361,12 +357,12 @@ func (r *randomRun) checkRadios(t *testing.T) {
 			t.Errorf("%v: the report has a radio born", o)
 		case o.Errno != 0:
 		case o.Op == "radio.add":
-			if len(born) != 1 || !r.isRadio(born[0], o) || born[0].BornIn != r.space(o.Args.ID) {
+			if len(born) != 1 || !isRadio(born[0], o) || born[0].BornIn != r.space(o.Args.ID) {
 				t.Errorf("%v: the report has %d radios born", o, len(born))
 			}
 		case o.Op == "radio.del":
 			ended := ends.during(o, r.summary.PID)
-			if len(ended) != 1 || !r.isRadio(ended[0], o) {
+			if len(ended) != 1 || !isRadio(ended[0], o) {
 				t.Errorf("%v: the report has %d radios ended", o, len(ended))
 			}
 		}
@@ -395,16 +391,19 @@ func (r *randomRun) checkVifs(t *testing.T) {
 				continue // it never reached mac80211
 			}
 			v := vifs[0]
-			if v.Errno != o.Errno || v.Name != o.Args.Name || !r.isRadio(v.Wiphy, o) || v.Netns != r.space(o.Args.ID) {
+			if v.Errno != o.Errno || v.Name != o.Args.Name || !isRadio(v.Wiphy, o) || v.Netns != r.space(o.Args.ID) {
 				t.Errorf("%v: the report has %+v", o, v)
 			}
 		case o.Op == "vif.del" && o.Case == "netdev" && o.Errno == 0:
-			if !r.ended(o, ends) {
+			if !slices.ContainsFunc(ends.during(o, r.summary.PID), func(d *analyze.Device) bool {
+				last := d.Stays[len(d.Stays)-1]
+				return isRadio(d.Wiphy, o) && last.Ifindex == o.Args.Ifindex && last.Name() == o.Args.Name
+			}) {
 				t.Errorf("%v: the report doesn't have it ended", o)
 			}
 		case o.Op == "vif.del" && o.Case == "no netdev" && o.Errno == 0:
 			removed := removals.during(o, r.summary.PID)
-			if len(removed) != 1 || !r.isRadio(removed[0].Wiphy, o) {
+			if len(removed) != 1 || !isRadio(removed[0].Wiphy, o) {
 				t.Errorf("%v: the report has %d vifs removed", o, len(removed))
 			}
 		}
@@ -458,7 +457,7 @@ func (r *randomRun) checkReuse(t *testing.T) {
 		}
 	}
 	t.Logf("reused: %v", reused)
-	if *randomN < 5000 {
+	if r.n < randomFew {
 		return
 	}
 	for what, times := range reused {

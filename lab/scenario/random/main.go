@@ -4,9 +4,11 @@
 // radios of a lab machine, so that what a recording makes of them can be held against what the kernel answered
 // and against what is there in the end. Built without cgo it needs a modprobe and nothing else of user space.
 //
-//	random [-n N] [-seed SEED] OUT
+//	random [-n N] [-seed SEED] [-halfway FILE -joined FILE] OUT
 //
-// What is done follows from the seed, as far as the kernel's answers do. In OUT it leaves
+// What is done follows from the seed, as far as the kernel's answers do. When half of it is done it writes a line to
+// the file of -halfway, which may be a pipe, and goes on once that of -joined is there: so somebody can join in the
+// middle of things. In OUT it leaves
 //
 //	log.jsonl     each operation: what, to what, the kernel's answer, and when
 //	summary.json  how often each operation succeeded and failed
@@ -70,6 +72,8 @@ func main() {
 type options struct {
 	operations int
 	seed       uint64
+	halfway    string
+	joined     string
 	out        string
 }
 
@@ -78,11 +82,13 @@ func parse(args []string) (*options, error) {
 	flags := flag.NewFlagSet("random", flag.ContinueOnError)
 	flags.IntVar(&o.operations, "n", 5000, "how many operations")
 	flags.Uint64Var(&o.seed, "seed", 0, "what the choices follow from; 0 takes the time")
+	flags.StringVar(&o.halfway, "halfway", "", "write a line to `FILE` when half of them are done")
+	flags.StringVar(&o.joined, "joined", "", "then go on once `FILE` is there")
 	if err := flags.Parse(args); err != nil {
 		return nil, err
 	}
 	if flags.NArg() != 1 {
-		return nil, errors.New("usage: random [-n N] [-seed SEED] OUT")
+		return nil, errors.New("usage: random [-n N] [-seed SEED] [-halfway FILE -joined FILE] OUT")
 	}
 	o.out = flags.Arg(0)
 	if o.seed == 0 {
@@ -95,7 +101,8 @@ func parse(args []string) (*options, error) {
 // stays to hold what it holds.
 func (o *options) launch() error {
 	fmt.Printf("random: %d operations, seed %d\n", o.operations, o.seed)
-	cmd := exec.Command("/proc/self/exe", playRole, "-n", strconv.Itoa(o.operations), "-seed", strconv.FormatUint(o.seed, 10), o.out)
+	cmd := exec.Command("/proc/self/exe", playRole, "-n", strconv.Itoa(o.operations), "-seed", strconv.FormatUint(o.seed, 10),
+		"-halfway", o.halfway, "-joined", o.joined, o.out)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	said, say, err := os.Pipe()
 	if err != nil {

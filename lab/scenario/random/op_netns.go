@@ -108,7 +108,11 @@ func (w *world) addThread() (*attempt, error) {
 	if w.crowded() {
 		return nil, nil
 	}
+	if err := w.reuseNumber(); err != nil {
+		return nil, err
+	}
 	t := startThread()
+	w.tasks = append(w.tasks, t.id)
 	h := &holder{kind: byThread, thread: t, task: t.id, path: taskPath(t.id, "ns/net")}
 	with := args{"tid": t.id}
 	a, err := w.try("", with, func() error {
@@ -129,6 +133,9 @@ func (w *world) addAgent(flags uintptr) (*attempt, error) {
 	if w.crowded() || len(w.holding(func(h *holder) bool { return h.kind == byAgent })) >= maxAgents {
 		return nil, nil
 	}
+	if err := w.reuseNumber(); err != nil {
+		return nil, err
+	}
 	with := args{}
 	h := &holder{kind: byAgent}
 	a, err := w.try("", with, func() (err error) {
@@ -142,8 +149,25 @@ func (w *world) bornAgent(a *attempt, err error, h *holder, with args) (*attempt
 	if err == nil && a.Errno == 0 {
 		h.task, h.path = h.agent.pid, agentNamespace(h.agent)
 		with["pid"] = h.agent.pid
+		w.tasks = append(w.tasks, h.agent.pid)
 	}
 	return w.welcome(a, err, h, with)
+}
+
+// lastNumber has the number that the kernel gave last to a new task; the next one gets the first that is free behind.
+const lastNumber = "/proc/sys/kernel/ns_last_pid"
+
+// reuseNumber has the next new task have the number of one that ended, mostly: two tasks of one number, each in a
+// namespace of its own.
+func (w *world) reuseNumber() error {
+	if len(w.tasks) == 0 || w.chance(50) {
+		return nil
+	}
+	number := pick(w.rand, w.tasks)
+	if err := unix.Kill(number, 0); err != unix.ESRCH {
+		return nil // it has it still
+	}
+	return notAnErrno(os.WriteFile(lastNumber, fmt.Appendln(nil, number-1), 0))
 }
 
 func agentNamespace(a *agent) string { return fmt.Sprintf("/proc/%d/ns/net", a.pid) }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/mdlayher/netlink"
@@ -38,6 +39,8 @@ type world struct {
 	nl80211, hwsim family
 	// ended are threads that may not have ended yet.
 	ended []*thread
+	// tasks are the numbers of tasks that lived in a namespace of their own, or still do.
+	tasks []int
 }
 
 func newWorld(o *options) (*world, error) {
@@ -88,11 +91,80 @@ func (w *world) findFamilies() error {
 // run does everything.
 func (w *world) run() (err error) {
 	defer func() { err = errors.Join(err, w.journal.close()) }()
+	left := w.options.operations - 1
+	if w.options.halfway != "" {
+		first := left / 2
+		left -= first
+		if err := w.operate(first - 1); err != nil {
+			return err
+		}
+		if err := w.halfTime(); err != nil {
+			return err
+		}
+	}
+	if err := w.operate(left); err != nil {
+		return err
+	}
+	// One more, that counts like any other: nothing is to happen any more.
+	return errors.Join(w.calmDown(), w.describe())
+}
+
+// calmDown is an operation after which nothing happens any more by itself.
+func (w *world) calmDown() error {
+	last, err := w.lastSettling()
+	if err != nil {
+		return err
+	}
+	last.Op = "settle"
+	return w.journal.add(last)
+}
+
+// halfTime has somebody join.
+func (w *world) halfTime() error {
+	if err := w.calmDown(); err != nil {
+		return err
+	}
+	appears, err := watchFor(w.options.joined)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(w.options.halfway, []byte("halfway\n"), 0o644); err != nil {
+		return err
+	}
+	return appears()
+}
+
+// watchFor returns a function that waits until there is a file.
+func watchFor(path string) (appears func() error, err error) {
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	watch := os.NewFile(uintptr(fd), "inotify")
+	if _, err := unix.InotifyAddWatch(fd, filepath.Dir(path), unix.IN_CREATE|unix.IN_MOVED_TO); err != nil {
+		return nil, errors.Join(err, watch.Close())
+	}
+	return func() error {
+		defer watch.Close()
+		events := make([]byte, 16*(unix.SizeofInotifyEvent+unix.NAME_MAX+1))
+		for {
+			if _, err := os.Stat(path); err == nil {
+				return nil
+			}
+			if _, err := watch.Read(events); err != nil {
+				return err
+			}
+		}
+	}, nil
+}
+
+// operate makes so many operations.
+func (w *world) operate(n int) error {
 	weights := 0
 	for _, o := range operations {
 		weights += o.weight
 	}
-	for w.journal.Operations < w.options.operations-1 {
+	for range n {
 		// Each has a generator of its own, so that one more or less choice in one doesn't change all that follow.
 		w.rand = rand.New(rand.NewPCG(w.options.seed, uint64(w.journal.Operations)))
 		for done := false; !done; {
@@ -111,13 +183,7 @@ func (w *world) run() (err error) {
 			done = true
 		}
 	}
-	// One more, that counts like any other: nothing is to happen any more.
-	last, err := w.lastSettling()
-	if err != nil {
-		return err
-	}
-	last.Op = "settle"
-	return errors.Join(w.journal.add(last), w.describe())
+	return nil
 }
 
 // choose returns the operation at a place on the line of all weights.
