@@ -172,7 +172,7 @@ func boot(t *testing.T, suite, dir string, env []string, argv ...string) (status
 
 func bootKernel(t *testing.T, kernel lab.Kernel, dir string, env []string, argv ...string) (status int, output string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer cancel()
 	var out bytes.Buffer
 	vm := lab.VM{Kernel: kernel, Share: dir, Env: env, Stdout: &out, Stderr: &out}
