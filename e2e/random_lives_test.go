@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/nstrace/nstrace/analyze"
+	"github.com/nstrace/nstrace/event"
 )
 
 // Each thing that the driver did has to be in the report once, and the report
@@ -115,12 +116,15 @@ func (r *randomRun) checkNamespaces(t *testing.T) {
 
 func (r *randomRun) checkDeaths(t *testing.T) {
 	t.Helper()
-	died := map[int]bool{}
+	died, kept := map[int]bool{}, 0
 	for _, o := range r.ops {
 		for _, id := range o.Args.Dead {
 			died[id] = true
 			switch n := r.space(id); {
 			case n == nil: // said already
+			case r.isKept(n):
+				kept++
+				note(t, "%v: the kernel has namespace %d, net:[%d], still, and nobody who holds it can be seen, as the report says", o, id, n.Inum)
 			case n.Put == nil || n.Put.At < o.From:
 				t.Errorf("%v: namespace %d was let go %+v", o, id, n.Put)
 			case n.Ended == 0 || n.EndInferred:
@@ -145,10 +149,24 @@ func (r *randomRun) checkDeaths(t *testing.T) {
 		alive[n] = true
 	}
 	for _, n := range r.model.Namespaces {
-		if n.Alive() && !alive[n] {
+		if n.Alive() && !alive[n] && !r.isKept(n) {
 			t.Errorf("%s is alive in the report only", n.Label())
 		}
 	}
+	if kept > maxKept {
+		t.Errorf("%d namespaces are kept by nobody", kept)
+	}
+}
+
+// maxKept is how many namespaces the kernel may keep for no reason: in 5,000
+// operations there was one at most, on 5.10 and on 6.1. It was there still for
+// another recorder, when the first one was gone.
+const maxKept = 2
+
+// isKept reports whether the kernel has a namespace in its own list and counts
+// references to it, while no task, file, socket or mount holds it.
+func (r *randomRun) isKept(n *analyze.Netns) bool {
+	return n.Alive() && n.InClosing && n.References > 0 && n.Held == event.HoldCounts{} && !n.Initial
 }
 
 // unreached are the cases in which the kernel finds out that something is wrong
@@ -254,6 +272,7 @@ func (r *randomRun) checkRenames(t *testing.T) {
 			if len(renames) != 0 {
 				t.Errorf("%v: the report has %+v", o, renames[0])
 			}
+		case o.Errno == 0 && o.Args.Name == o.Args.New && len(renames) == 0 && o.Op == "link.rename": // dev_change_name leaves it at that
 		case len(renames) != 1:
 			t.Errorf("%v: the report has %d renames", o, len(renames))
 		default:

@@ -159,11 +159,17 @@ func (r *randomRun) isAmong(s *analyze.TaskStay, o *randomOp, x task) bool {
 	return s.PID == r.summary.PID && s.PID != x.pid && s.TID == 0 && s.From < o.To && (s.Left == "" || s.Until > o.From)
 }
 
+// hasThreads reports whether a stay is that of a process whose other threads were
+// there before and after its first one left or came: that is one stay.
+func hasThreads(s *analyze.TaskStay, o *randomOp, x task) bool {
+	return s.PID == x.pid && s.TID == 0 && s.From < o.From && (s.Left == "" || s.Until > o.To)
+}
+
 // arrived reports whether x came to n during o.
 func (r *randomRun) arrived(o *randomOp, n *analyze.Netns, x task, how analyze.Arrival) bool {
 	return slices.ContainsFunc(n.TaskStays, func(s *analyze.TaskStay) bool {
 		return r.isMoving(s, x) && s.Arrived == how && !s.Inferred && within(o, s.From) ||
-			r.isAmong(s, o, x)
+			r.isAmong(s, o, x) || hasThreads(s, o, x)
 	})
 }
 
@@ -174,7 +180,7 @@ func (r *randomRun) left(o *randomOp, n *analyze.Netns, x task) bool {
 	}
 	return slices.ContainsFunc(n.TaskStays, func(s *analyze.TaskStay) bool {
 		return r.isMoving(s, x) && !s.EndInferred && (s.Left == analyze.LeftSetns && within(o, s.Until) || within(o, s.ThreadsSince)) ||
-			r.isAmong(s, o, x)
+			r.isAmong(s, o, x) || hasThreads(s, o, x)
 	})
 }
 
@@ -186,11 +192,12 @@ func (r *randomRun) checkSysctls(t *testing.T) {
 	t.Helper()
 	var all []*analyze.SysctlWrite
 	in := map[*analyze.SysctlWrite]*analyze.Netns{}
-	omitted := uint64(0)
+	omitted, told := uint64(0), uint64(0)
 	for _, n := range r.model.Namespaces {
 		omitted += n.Sysctls.Omitted
 		for _, w := range n.Sysctls.Writes {
 			all, in[w] = append(all, w), n
+			told += w.Times
 		}
 	}
 	writes := index(all, func(w *analyze.SysctlWrite) *analyze.Deed { return &w.Deed })
@@ -212,6 +219,12 @@ func (r *randomRun) checkSysctls(t *testing.T) {
 		if len(found) == 0 && n != nil && n.Sysctls.Omitted != 0 {
 			continue
 		}
+		// The same again changes nothing, and is told with the first.
+		if len(found) == 0 && slices.ContainsFunc(all, func(w *analyze.SysctlWrite) bool {
+			return in[w] == n && w.Times > 1 && w.Path == path && strings.TrimSpace(w.New) == value && w.At < o.From
+		}) {
+			continue
+		}
 		key := fmt.Sprint(o.Args.ID, path)
 		if len(found) != 1 {
 			t.Errorf("%v: %d writes in the report", o, len(found))
@@ -228,8 +241,8 @@ func (r *randomRun) checkSysctls(t *testing.T) {
 			given[key] = value
 		}
 	}
-	if got := uint64(len(all)) + omitted; got != made || made == 0 {
-		t.Errorf("%d writes in the report, %d were made", got, made)
+	if least, most := uint64(len(all))+omitted, told+omitted; made < least || made > most || made == 0 {
+		t.Errorf("%d to %d writes in the report, %d were made", least, most, made)
 	}
 	t.Logf("%d writes to files below /proc/sys/net", made)
 }
