@@ -302,8 +302,9 @@ func (p *part) deeds(m *analyze.Model, whole func(*analyze.Netns) *analyze.Netns
 	for _, x := range m.Pernet {
 		add(x.Deed, "registered %v %#x: %s, %d", x.Register, x.OpsAddr, x.Result, x.Errno)
 	}
+	// Those alike are told together, so the first of them may be older.
 	for _, x := range m.Refusals {
-		add(x.Deed, "was refused a namespace: %d", x.Errno)
+		add(analyze.Deed{At: x.Last, PID: x.PID, Comm: x.Comm}, "was last refused a namespace: %d", x.Errno)
 	}
 	return deeds
 }
