@@ -22,16 +22,16 @@ func (t *writer) nsidItems(n *analyze.Netns, add adder) {
 		switch {
 		case x.By == nil:
 		case x.Requested:
-			add(x.By.At, about, "%s had %s known as %d in %s (nsid)", x.By.Who(), peer(x.Peer), x.ID, n.Label())
+			add(x.By.At, about, "%s gave %s the number %d in %s (nsid)", x.By.Who(), peer(x.Peer), x.ID, n.Label())
 		default:
-			add(x.By.At, about, "%s is known as %d in %s (nsid, given by the kernel, for %s)", peer(x.Peer), x.ID, n.Label(), x.By.Who())
+			add(x.By.At, about, "the kernel gave %s the number %d in %s, for %s (nsid)", peer(x.Peer), x.ID, n.Label(), x.By.Who())
 		}
 		if x.Until != 0 && len(t.o.Netns) != 0 {
 			seen := ""
 			if x.EndInferred {
 				seen = " by now (not seen)"
 			}
-			add(x.Until, []*analyze.Netns{n}, "%s is no longer known as %d in %s%s", peer(x.Peer), x.ID, n.Label(), seen)
+			add(x.Until, []*analyze.Netns{n}, "%s has the number %d in %s no more%s (nsid)", peer(x.Peer), x.ID, n.Label(), seen)
 		}
 	}
 }

@@ -32,6 +32,9 @@ func TestGolden(t *testing.T) {
 		{"killed-6.1.txt", []string{"report", "killed-6.1.nst"}},
 		{"hostile-6.1.txt", []string{"report", "hostile-6.1.nst"}},
 		{"hostile-6.1.json", []string{"report", "--format", "json", "hostile-6.1.nst"}},
+		{"tenants-6.1.txt", []string{"report", "tenants-6.1.nst"}},
+		{"tenants-6.1-blue.txt", []string{"report", "--ns", "0123456789ab", "tenants-6.1.nst"}},
+		{"tenants-6.1-blue.json", []string{"report", "--format", "json", "--ns", "blue", "tenants-6.1.nst"}},
 	} {
 		t.Run(c.golden, func(t *testing.T) {
 			got := output(t, dir, c.args)
