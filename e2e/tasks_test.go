@@ -17,7 +17,13 @@ import (
 // tenantsReport is the part of the JSON report that tells who is in namespaces,
 // and what they did there.
 type tenantsReport struct {
-	Recording  struct{ Clean bool }
+	Recording struct {
+		Clean  bool
+		Probes []struct {
+			Missed        *uint64
+			ReturnsMissed *uint64 `json:"returns_missed"`
+		}
+	}
 	Namespaces []*tenantsNetns
 	Refusals   []struct {
 		Namespace, Peer string
@@ -69,8 +75,11 @@ func TestTenants(t *testing.T) {
 		{suite: "bookworm", attach: "auto", keep: "tenants-6.1.nst"},
 		{suite: "bookworm", attach: "kprobe"},
 		{suite: "trixie", attach: "auto"},
-		{suite: "sid", attach: "auto"},
+		{suite: unstable, attach: "auto"},
 	} {
+		if !slices.Contains(suitesOf("bullseye", suite), c.suite) {
+			continue
+		}
 		t.Run(c.suite+" "+c.attach, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
@@ -79,15 +88,26 @@ func TestTenants(t *testing.T) {
 			copyFile(t, "../lab/scenario/tenants.sh", filepath.Join(dir, "tenants.sh"))
 			const script = `./nstrace record --attach "$1" -o tenants.nst -- sh tenants.sh out
 				ip netns list-id >out/nsids`
-			status, out := bootKernel(t, kernelOf(t, c.suite, runtime.GOARCH), dir, nil, "sh", "-ec", script, "sh", c.attach)
-			if status != 0 {
-				t.Fatalf("exit status %d\n%s", status, out)
+			kernel := kernelOf(t, c.suite, runtime.GOARCH)
+			var r *tenantsReport
+			var out string
+			for attempt := range 2 {
+				var status int
+				if status, out = bootKernel(t, kernel, dir, nil, "sh", "-ec", script, "sh", c.attach); status != 0 {
+					t.Fatalf("exit status %d\n%s", status, out)
+				}
+				r = &tenantsReport{}
+				decodeReport(t, nstrace, file, r)
+				n := r.missed()
+				if n == 0 || attempt > 0 {
+					break
+				}
+				// See TestMove and runRandom: it is counted, and the host's doing.
+				note(t, "the kernel let %d calls or returns pass, as the ledger says: recorded again", n)
 			}
 			if *keep != "" && c.keep != "" {
 				copyFile(t, file, filepath.Join(*keep, c.keep))
 			}
-			r := &tenantsReport{}
-			decodeReport(t, nstrace, file, r)
 			r.checkStaying(t, filepath.Join(dir, "out"))
 			r.checkVisits(t)
 			r.checkDeeds(t, filepath.Join(dir, "out/nsids"))
@@ -97,6 +117,18 @@ func TestTenants(t *testing.T) {
 			}
 		})
 	}
+}
+
+// missed is how many calls and returns the kernel let pass, as far as it tells.
+func (r *tenantsReport) missed() (n uint64) {
+	for _, p := range r.Recording.Probes {
+		for _, missed := range []*uint64{p.Missed, p.ReturnsMissed} {
+			if missed != nil {
+				n += *missed
+			}
+		}
+	}
+	return n
 }
 
 func (r *tenantsReport) netns(t *testing.T, name string) *tenantsNetns {
