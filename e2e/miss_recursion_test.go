@@ -46,8 +46,9 @@ func TestMissedRecursion(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots virtual machines")
 	}
+	t.Parallel()
 	const packets, namespaces = 1000, 20
-	for _, suite := range suitesOf("bookworm", unstable) {
+	for _, suite := range suitesOf("trixie") {
 		t.Run(suite, func(t *testing.T) {
 			t.Parallel()
 			dir, _ := runMiss(t, suite, radios+fmt.Sprintf(`

@@ -79,6 +79,7 @@ func TestMissedReturns(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots virtual machines")
 	}
+	t.Parallel()
 	// Tasks that make one namespace and die, and such that make several in one
 	// thread and live on.
 	const short, long, each = 20, 5, 3

@@ -125,6 +125,7 @@ func TestMove(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots virtual machines")
 	}
+	t.Parallel()
 	for _, c := range []struct{ suite, attach, delivery, keep string }{
 		// 5.10 has no fentry for modules: auto is fentry where it can be.
 		{suite: "bullseye", attach: "auto", delivery: "count"},

@@ -47,6 +47,7 @@ func TestPhases(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots virtual machines")
 	}
+	t.Parallel()
 	for _, suite := range suitesOf(suite) {
 		t.Run(suite, func(t *testing.T) {
 			t.Parallel()

@@ -78,6 +78,7 @@ func TestRandom(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots virtual machines")
 	}
+	t.Parallel()
 	seed, n, suites := *randomSeed, *randomN, lab.Suites()
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())

@@ -15,6 +15,7 @@ func TestSnapshot(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots virtual machines")
 	}
+	t.Parallel()
 	const run = "TestTake(Holders|MountElsewhere|Pair|NSIDs)|TestLab(NoErrors|Wiphys|Lsns)|TestWatch$"
 	for _, c := range []struct{ suite, arch, run string }{
 		{"bullseye", "amd64", run},

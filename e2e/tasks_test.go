@@ -70,6 +70,7 @@ func TestTenants(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots virtual machines")
 	}
+	t.Parallel()
 	for _, c := range []struct{ suite, attach, keep string }{
 		{suite: "bullseye", attach: "auto"},
 		{suite: "bookworm", attach: "auto", keep: "tenants-6.1.nst"},
