@@ -105,8 +105,11 @@ func storyOf(r *report) map[string]string {
 		}
 	}
 	for _, f := range r.Findings {
-		if f.Rule == "probe-missing" {
-			continue // this is how the report announces it
+		switch f.Rule {
+		case "probe-missing": // this is how the report announces it
+			continue
+		case "request-refused": // what wpa_supplicant tries with a radio is its own affair
+			continue
 		}
 		about := "finding " + f.Rule
 		story[about] = strings.TrimPrefix(story[about]+", "+f.Subject, ", ")

@@ -28,7 +28,12 @@ func checkReturns(t *testing.T, k *kernel, l *event.Ledger) {
 			t.Errorf("%s by %s: %d hits, but %d returns, %d missed, %d dropped and %d open", p.Name, p.Hook,
 				p.Hits, *p.Returns, *p.ReturnsMissed, p.CallsDropped, p.Open)
 		}
-		if *p.ReturnsMissed+p.Strays > letPass(k, &p) || p.CallsDropped != 0 {
+		strays := p.Strays
+		if p.Name == "ops_exit_list" {
+			// A clean-up may have begun before the probes did: they are each subsystem's.
+			strays = 0
+		}
+		if *p.ReturnsMissed+strays > letPass(k, &p) || p.CallsDropped != 0 {
 			t.Errorf("%s by %s: %d of %d returns missed, %d entries dropped, %d returns without an entry", p.Name, p.Hook,
 				*p.ReturnsMissed, p.Hits, p.CallsDropped, p.Strays)
 		}

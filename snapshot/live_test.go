@@ -298,6 +298,10 @@ func TestTakePair(t *testing.T) {
 	run(t, "ip", "-n", one, "link", "add", "bridge", "type", "bridge")
 	run(t, "ip", "-n", one, "link", "set", "left", "master", "bridge", "up")
 	run(t, "ip", "-n", two, "link", "property", "add", "dev", "right", "altname", "right-by-a-name-longer-than-any")
+	// The kernel gets to operational states by and by (linkwatch).
+	for strings.Contains(string(run(t, "ip", "-n", one, "link", "show", "dev", "left")), "state UNKNOWN") {
+		runtime.Gosched()
+	}
 	_, states := take(t)
 	left, bridge := linkNamed(t, states[oneInum], "left"), linkNamed(t, states[oneInum], "bridge")
 	right := linkNamed(t, states[twoInum], "right")
