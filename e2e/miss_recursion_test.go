@@ -53,7 +53,8 @@ func TestMissedRecursion(t *testing.T) {
 			t.Parallel()
 			dir, _ := runMiss(t, suite, radios+fmt.Sprintf(`
 sysctl -qw net.ipv4.neigh.wlan0.mcast_solicit=1000000 net.ipv4.neigh.wlan0.retrans_time_ms=50
-for how in hold kprobe; do
+missed() { ./nstrace report --format json $1.nst | sed -n '/"name": "ieee80211_deliver_skb"/,/}/p' | grep -q '"missed": [1-9]'; }
+attempt() {
 	before=$(received)
 	record --attach kprobe -o $how.nst
 	./hinder $how hindering-$how & hinder=$!
@@ -66,6 +67,10 @@ for how in hold kprobe; do
 	wait $recorder
 	echo $(($(received) - before)) > $how.received
 	join wlan0
+}
+# Whether an interrupt comes while a program runs is a matter of chance.
+for how in hold kprobe; do
+	for n in 1 2 3; do attempt; missed $how && break; done
 done
 if [ -e /sys/kernel/debug/sched/preempt ]; then
 	echo full > /sys/kernel/debug/sched/preempt
@@ -111,7 +116,7 @@ func checkMissedPackets(t *testing.T, dir, how string) {
 		t.Errorf("%s: %d packets came; %d hits and %d missed make %d", how, came, p.Hits, missed, p.Hits+missed)
 	}
 	r, verdict := reportLoss(t, dir, how+".nst")
-	if r.Recording.Clean || !strings.Contains(verdict, "calls of ieee80211_deliver_skb pass") {
+	if r.Recording.Clean || !strings.Contains(verdict, "of ieee80211_deliver_skb pass") {
 		t.Errorf("%s: the verdict is silent about it: %s", how, verdict)
 	}
 }

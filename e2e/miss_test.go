@@ -83,7 +83,7 @@ func TestMissedReturns(t *testing.T) {
 	// Tasks that make one namespace and die, and such that make several in one
 	// thread and live on.
 	const short, long, each = 20, 5, 3
-	for _, suite := range suitesOf("bullseye", "trixie") {
+	for _, suite := range suitesOf("bullseye") {
 		t.Run(suite, func(t *testing.T) {
 			t.Parallel()
 			dir, _ := runMiss(t, suite, manyReturns)

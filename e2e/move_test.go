@@ -148,7 +148,11 @@ func TestMove(t *testing.T) {
 			out := recordMove(t, kernel, c.suite, dir, "--attach", c.attach, "--delivery", c.delivery)
 			file := filepath.Join(dir, "move.nst")
 			r := readReport(t, nstrace, file)
-			if n := r.missed(); n > 0 {
+			for range 2 {
+				n := r.missed()
+				if n == 0 {
+					break
+				}
 				// BPF is off on a CPU while a task there is in bpf(2) for a map
 				// (bpf_disable_instrumentation in include/linux/bpf.h): if the
 				// recorder is preempted just then, kprobes of other tasks are let
@@ -166,7 +170,13 @@ func TestMove(t *testing.T) {
 			if plan, ok := readPlan(t, kernel.Release, c.attach); ok {
 				checkProbes(t, r, "docs/hooks.md", plan)
 			}
-			checkRecording(t, nstrace, file, r, absent(announced), wantStory("iw", "ip"), filepath.Join(dir, "kernel/both"))
+			story := wantStory("iw", "ip")
+			if n := r.missed(); n > 0 {
+				note(t, "the kernel let %d calls pass each time", n)
+				story["finding calls-missed"] = fact{value: "recording"}
+				story["verdict"] = fact{value: "not clean"}
+			}
+			checkRecording(t, nstrace, file, r, absent(announced), story, filepath.Join(dir, "kernel/both"))
 			if t.Failed() {
 				text, _ := exec.Command(nstrace, "report", file).CombinedOutput()
 				t.Logf("%s\n%s", out, text)
