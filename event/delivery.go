@@ -45,9 +45,12 @@ type Flow struct {
 // read out of the kernel's own per-CPU counters: nothing is missing from it.
 type Count struct {
 	Flow
-	// Time is when it was read out, First and Last when its first and last
-	// packet came (0 if unknown).
+	// Time is when it was read out, First and Last when the first and last
+	// packet of the flow came (0 if unknown).
 	Time, First, Last uint64
+	// Since is when the flow was read before: these packets came after it. 0 for
+	// its first Count, and in recordings that don't tell.
+	Since uint64
 	// Packets and Bytes are increments. Bytes counts what rx_bytes does: the
 	// packet with its Ethernet header.
 	Packets, Bytes uint64

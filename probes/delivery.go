@@ -20,6 +20,8 @@ type counters struct {
 	// gone are devices that were unregistered, and when: once closed they
 	// deliver no more, so their flows can be taken out after the next reading.
 	gone map[uint64]uint64
+	// before is when they were read before.
+	before uint64
 }
 
 // flowState is what was read of a flow so far.
@@ -66,6 +68,7 @@ func (c *counters) read(now uint64, report func(*event.Count)) error {
 		delete(c.known, flow)
 	}
 	clear(c.gone)
+	c.before = now
 	return nil
 }
 
@@ -94,6 +97,8 @@ func (c *counters) readFlow(flow bpfNstFlow, sum bpfNstCount, now uint64, report
 		if err := c.readBase(&flow); err != nil {
 			return err
 		}
+	} else {
+		c.count.Since = c.before
 	}
 	c.count.Packets, c.count.Bytes = sum.Packets-state.packets, sum.Bytes-state.bytes
 	state.packets, state.bytes = sum.Packets, sum.Bytes

@@ -122,7 +122,7 @@ func TestCountIncrements(t *testing.T) {
 	f.put(t, two, bpfNstCount{Packets: 1, Bytes: 1, First: 33, Last: 33})
 	f.wants(
 		t, 40,
-		event.Count{Flow: flowOf(&one), Time: 40, First: 10, Last: 35, Packets: 4, Bytes: 400},
+		event.Count{Flow: flowOf(&one), Since: 30, Time: 40, First: 10, Last: 35, Packets: 4, Bytes: 400},
 		event.Count{Flow: flowOf(&two), Time: 40, First: 33, Last: 33, Packets: 1, Bytes: 1},
 	)
 	f.wants(t, 50)
@@ -176,7 +176,7 @@ func TestCountUnregistered(t *testing.T) {
 	)
 	f.put(t, gone, bpfNstCount{Packets: 3, Bytes: 180, First: 9, Last: 12})
 	f.unregistered(gone.Dev, 13)
-	f.wants(t, 20, event.Count{Flow: flowOf(&gone), Time: 20, First: 9, Last: 12, Packets: 2, Bytes: 120})
+	f.wants(t, 20, event.Count{Flow: flowOf(&gone), Since: 10, Time: 20, First: 9, Last: 12, Packets: 2, Bytes: 120})
 	if counted, based := f.has(t, gone); counted || based {
 		t.Errorf("still there: flow %v, base %v", counted, based)
 	}
@@ -216,7 +216,7 @@ func TestCountReusedAddress(t *testing.T) {
 		t.Error("the flow of the new device was taken out while it delivers")
 	}
 	f.put(t, young, bpfNstCount{Packets: 5, Bytes: 300, First: 14, Last: 22})
-	f.wants(t, 30, event.Count{Flow: flowOf(&young), Time: 30, First: 14, Last: 22, Packets: 3, Bytes: 180})
+	f.wants(t, 30, event.Count{Flow: flowOf(&young), Since: 20, Time: 30, First: 14, Last: 22, Packets: 3, Bytes: 180})
 }
 
 // TestCountMany fills the map: every packet is told once, and nothing of devices

@@ -246,6 +246,7 @@ var (
 			number(nameTime, 8, func(c *event.Count) *uint64 { return &c.Time }),
 			when("first", func(c *event.Count) *uint64 { return &c.First }),
 			when("last", func(c *event.Count) *uint64 { return &c.Last }),
+			when("since", func(c *event.Count) *uint64 { return &c.Since }),
 			number("packets", 8, func(c *event.Count) *uint64 { return &c.Packets }),
 			number("bytes", 8, func(c *event.Count) *uint64 { return &c.Bytes }),
 			boolean("base", func(c *event.Count) *bool { return &c.Base }),

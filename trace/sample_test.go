@@ -84,7 +84,7 @@ func writeSample(t testing.TB, out io.Writer, n, step int, flushed func(*Writer)
 				Seq: uint64(i / step), Time: e.Time, Op: event.TaskSwitch, PID: e.PID, TID: e.TID, Comm: e.Comm, Net: e.Net, From: e.Caller,
 			}))
 			check(t, w.Cgroup(&event.CgroupPath{Time: e.Time, ID: uint64(i), Path: "/a.scope"}))
-			check(t, w.Count(&event.Count{Flow: p.Flow, Time: e.Time, First: e.Time - 900, Last: e.Time - 3, Packets: 3, Bytes: 900}))
+			check(t, w.Count(&event.Count{Flow: p.Flow, Time: e.Time, First: e.Time - 900, Since: e.Time - 500, Last: e.Time - 3, Packets: 3, Bytes: 900}))
 			check(t, w.Name(&event.NameChange{Time: e.Time, Name: "blue", Path: "/run/netns/blue", Inum: e.Net.Inum, Added: true}))
 			check(t, w.Loss(&event.Loss{Ring: "lifecycle", CPU: 1, From: e.Time - 5, To: e.Time, Count: 2}))
 			check(t, w.Flush())
