@@ -31,6 +31,8 @@ type Analyzer struct {
 	closing                    *event.Snapshot
 	rows                       map[rowKey]*row
 	rowOrder                   []*row
+	readings                   readings
+	lulls                      map[place]*lulls
 	folds                      folds
 	tasks                      tasks
 	odd                        uint64 // events that name nothing they could be about
@@ -59,6 +61,7 @@ func New() *Analyzer {
 		cleanups:   cleanups{last: make(map[uint32]*Cleanup)},
 		waits:      waits{refusals: make(map[refusalKey]*Refusal)},
 		rows:       make(map[rowKey]*row),
+		lulls:      make(map[place]*lulls),
 		folds:      folds{keep: DefaultKeep, byComm: make(map[string]*Fold)},
 		tasks: tasks{
 			processes: make(map[uint32]*process), gone: make(map[taskKey]uint64), cgroups: make(map[uint64]string),
@@ -228,6 +231,9 @@ func (a *Analyzer) HandleLedger(l *event.Ledger) {
 func (a *Analyzer) HandleDamage(d *event.Damage) {
 	a.tick(d.Time)
 	a.m.Damage = append(a.m.Damage, *d)
+	if !d.Truncated {
+		a.readings.tear()
+	}
 }
 
 // HandleEnd takes the end of a complete recording.

@@ -25,11 +25,15 @@ type row struct {
 	// baseAt.
 	base   counter
 	baseAt uint64
+	series series
+	lulls  *lulls
+	merged bool // into another
 }
 
 // HandleCount takes an increment of one flow's count.
 func (a *Analyzer) HandleCount(c *event.Count) {
 	a.tick(c.Time)
+	a.readings.read(c.Time)
 	if c.Packets == 0 && c.Bytes == 0 && !c.Base {
 		return
 	}
@@ -44,6 +48,7 @@ func (a *Analyzer) HandleCount(c *event.Count) {
 	r := a.rows[key]
 	if r == nil {
 		r = &row{Delivery: Delivery{Netns: n, Device: d, Ifindex: c.Ifindex, Path: c.Path}}
+		r.lulls = a.lullsOf(place{n, d, c.Ifindex})
 		a.rows[key] = r
 		a.rowOrder = append(a.rowOrder, r)
 	}
@@ -53,6 +58,7 @@ func (a *Analyzer) HandleCount(c *event.Count) {
 		r.First = c.First
 	}
 	r.Last = max(r.Last, c.Last)
+	a.pace(r, c)
 	if c.Base && !r.base.known {
 		r.base = counter{known: true, packets: c.BasePackets, bytes: c.BaseBytes}
 		r.baseAt = c.First
@@ -101,19 +107,13 @@ func (a *Analyzer) receiver(f *event.Flow, n *Netns, t uint64) *Device {
 
 // finishDelivery puts the kernel's own counters next to ours.
 func (a *Analyzer) finishDelivery() {
-	type place struct {
-		netns   *Netns
-		device  *Device
-		ifindex int32
-	}
 	rows := make(map[rowKey]*row)
 	byPlace := make(map[place][]*row)
 	for _, r := range a.rowOrder {
 		r.Netns = r.Netns.canon()
 		key := rowKey{r.Netns, r.Device, r.Ifindex, r.Path}
 		if same := rows[key]; same != nil { // two lives that turned out to be one
-			same.Packets += r.Packets
-			same.Bytes += r.Bytes
+			same.merge(r)
 			continue
 		}
 		rows[key] = r
@@ -139,6 +139,19 @@ func (a *Analyzer) finishDelivery() {
 	for _, n := range a.m.Namespaces {
 		slices.SortStableFunc(n.Delivery, byPlaceOrder)
 	}
+	a.finishPace()
+}
+
+// merge takes in a row of the same lives.
+func (r *row) merge(o *row) {
+	r.Packets += o.Packets
+	r.Bytes += o.Bytes
+	if o.First != 0 && (r.First == 0 || o.First < r.First) {
+		r.First = o.First
+	}
+	r.Last = max(r.Last, o.Last)
+	r.series.merge(&o.series)
+	o.merged = true
 }
 
 // baseOrder puts the row with the lowest known base first.

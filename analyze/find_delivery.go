@@ -15,18 +15,13 @@ func (a *Analyzer) findDelivery() {
 	if a.m.Recording.Delivery == "off" {
 		return
 	}
-	type place struct {
-		device  *Device
-		netns   *Netns
-		ifindex int32
-	}
 	sums := make(map[place]uint64)
 	for _, d := range a.m.Delivery {
-		sums[place{d.Device, d.Netns, d.Ifindex}] += d.Packets
+		sums[place{d.Netns, d.Device, d.Ifindex}] += d.Packets
 	}
 	done := make(map[place]bool)
 	for _, d := range a.m.Delivery {
-		p := place{d.Device, d.Netns, d.Ifindex}
+		p := place{d.Netns, d.Device, d.Ifindex}
 		if d.RxPackets == nil || done[p] || sums[p] == *d.RxPackets {
 			continue
 		}
@@ -34,6 +29,7 @@ func (a *Analyzer) findDelivery() {
 		a.findDiffers(d, sums[p])
 	}
 	a.findUncounted()
+	a.findSilences()
 }
 
 func (a *Analyzer) findDiffers(d *Delivery, ours uint64) {

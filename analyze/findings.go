@@ -49,6 +49,7 @@ var Rules = map[string]string{
 	"pernet-waited":            "registering pernet operations had to wait",
 	"radios-born-apart":        "radios were created in different namespaces",
 	"delivery-differs":         "our count and the kernel's differ",
+	"delivery-interrupted":     "a move interrupted steady traffic",
 	ruleIncomplete:             "the recording is not complete",
 	ruleDamage:                 "the file is damaged",
 	ruleLost:                   "events were lost",

@@ -33,6 +33,9 @@ func check(t *testing.T, m *Model) {
 			}
 		}
 	}
+	for _, d := range m.Delivery {
+		checkRates(t, d)
+	}
 	for _, n := range m.Namespaces {
 		checkTasks(t, n)
 		for _, x := range n.Nsids {

@@ -129,6 +129,8 @@ type Netns struct {
 	NsidsOmitted uint64
 	Sysctls      SysctlWrites
 	Delivery     []*Delivery
+	// Silences are in order of time for each interface.
+	Silences []*Silence
 	// Holders are some of those that Held counts, References what the kernel
 	// counts, 0 if unknown, and NSIDs the numbers by which it knows others: of
 	// the closing snapshot, or else the opening one.
@@ -465,6 +467,8 @@ type Delivery struct {
 	// RxPackets and RxBytes are the kernel's own count for that interface over
 	// the same time and for all paths together, nil if unknown.
 	RxPackets, RxBytes *uint64
+	// Rates is nil if nothing is known of when the packets came.
+	Rates *Rates
 }
 
 // Severity ranks findings.

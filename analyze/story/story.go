@@ -265,6 +265,15 @@ func (s *Story) Received(d Netdev, packets uint64, base *uint64) {
 	s.HandleCount(&c)
 }
 
+// Read is a reading of the counters, now: packets that came into d after the one
+// before, at since, and the last of them at last.
+func (s *Story) Read(d Netdev, since, last, packets uint64) {
+	s.HandleCount(&event.Count{
+		Flow: event.Flow{Net: d.Net, Dev: d.Ptr, Ifindex: d.Ifindex, Path: event.PathDeliverSKB},
+		Time: s.T, Since: since, Last: last, Packets: packets, Bytes: packets * 100,
+	})
+}
+
 // State is a namespace in a snapshot, with links of its own.
 func State(n event.NetRef, links ...event.Link) event.NetnsState {
 	return event.NetnsState{
