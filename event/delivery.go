@@ -73,4 +73,8 @@ type Packet struct {
 	Length uint32
 	// Protocol is the ethertype in host order, 0 if unknown.
 	Protocol uint16
+	// Data are its first bytes (--snaplen), from the Ethernet header on: what of
+	// them was in the linear part of its sk_buff. nil if none were wanted, or to be
+	// had.
+	Data []byte
 }

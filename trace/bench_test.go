@@ -47,6 +47,7 @@ func benchPackets() []event.Packet {
 	var seqs [4]uint64
 	for i := range ps {
 		p := samplePacket(rng.IntN(1000))
+		p.Data = nil
 		at += uint64(rng.ExpFloat64() * 2000) // half a million a second
 		p.Time, p.CPU = at, uint32(rng.IntN(4))
 		p.Seq = seqs[p.CPU]
@@ -139,6 +140,32 @@ func BenchmarkScanPackets(b *testing.B) {
 	for b.Loop() {
 		check(b, r.Packets(func(p *PacketBatch) error {
 			n += p.Len()
+			return nil
+		}, nil))
+	}
+	b.ReportMetric(float64(r.size)/benchSize, "B/packet")
+	perSecond(b, n, "packets")
+}
+
+// BenchmarkOrderedPackets reads packets with 128 bytes of each.
+func BenchmarkOrderedPackets(b *testing.B) {
+	ps := benchPackets()
+	rng := rand.New(rand.NewPCG(3, 4))
+	r := benchFile(b, func(w *Writer) {
+		data := make([]byte, 128)
+		for i := range ps {
+			for j := 34; j < len(data); j++ { // headers hardly differ
+				data[j] = byte(rng.Uint32())
+			}
+			ps[i].Data = data
+			check(b, w.Packet(&ps[i]))
+		}
+	})
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		check(b, r.OrderedPackets(func(*event.Packet) error {
+			n++
 			return nil
 		}, nil))
 	}

@@ -19,6 +19,7 @@ const (
 	encBefore = 4
 	encCPU    = 5
 	encSeq    = 6
+	encBytes  = 7
 )
 
 func zigzag(v uint64) uint64   { return v<<1 ^ uint64(int64(v)>>63) }
@@ -142,6 +143,16 @@ func (p *payload) column(id uint64, enc byte) {
 			p.colCuts = append(p.colCuts, n+i)
 		}
 	}
+	p.colCuts = append(p.colCuts, len(p.colBuf))
+}
+
+// addBytes adds a column that is as it is.
+func (p *payload) addBytes(id uint64, raw []byte) {
+	p.colBuf = binary.AppendUvarint(p.colBuf, id)
+	p.colBuf = append(p.colBuf, encBytes)
+	p.colBuf = binary.AppendUvarint(p.colBuf, uint64(len(raw)))
+	p.colCuts = append(p.colCuts, len(p.colBuf))
+	p.colBuf = append(p.colBuf, raw...)
 	p.colCuts = append(p.colCuts, len(p.colBuf))
 }
 

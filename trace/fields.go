@@ -16,6 +16,7 @@ const (
 	typeInt    fieldType = "int" // zigzag
 	typeBool   fieldType = "bool"
 	typeString fieldType = "string" // a number of the block's strings
+	typeBytes  fieldType = "bytes"
 )
 
 // fieldInfo is one row of the field table in the head of the file.
@@ -147,10 +148,11 @@ func join[T any](parts ...[]field[T]) []field[T] {
 
 // The names that the format itself knows: of the columns that others refer to.
 const (
-	nameTime = "time"
-	nameCPU  = "cpu"
-	nameSeq  = "seq"
-	ofFlow   = "flow"
+	nameTime  = "time"
+	nameCPU   = "cpu"
+	nameSeq   = "seq"
+	nameBytes = "bytes"
+	ofFlow    = "flow"
 )
 
 // The columns. Names are part of the file: never rename, never use one for
@@ -265,6 +267,14 @@ var (
 		number("protocol", 2, func(p *packetRow) *uint16 { return &p.protocol }),
 	}
 
+	// nameBytes is behind the others: how long each packet's are, they say.
+	dataFields = []field[dataRow]{
+		number("block", 4, func(d *dataRow) *uint32 { return &d.block }),
+		number("packet", 4, func(d *dataRow) *uint32 { return &d.packet }),
+		number("length", 4, func(d *dataRow) *uint32 { return &d.length }),
+	}
+	bytesField = []field[dataRow]{{name: nameBytes, typ: typeBytes}}
+
 	flowFields = flow(func(f *event.Flow) *event.Flow { return f })
 
 	indexFields = []field[blockInfo]{
@@ -285,6 +295,9 @@ type packetRow struct {
 	flow, length uint32
 	protocol     uint16
 }
+
+// dataRow is a packet that has bytes, of a block of them.
+type dataRow struct{ block, packet, length uint32 }
 
 // blockInfo is a block as the index has it.
 type blockInfo struct {
@@ -307,6 +320,9 @@ func describe[T any](fields []field[T], firstID int, of string) []fieldInfo {
 // firstFlowID is the id of the first column of a packets block's flows.
 const firstFlowID = 64
 
+// bytesID is the id of the bytes of a packetdata block.
+const bytesID = 64
+
 // ownFields is the field table of the files this package writes.
 func ownFields() fieldTable {
 	return fieldTable{
@@ -315,6 +331,7 @@ func ownFields() fieldTable {
 		kindSteps.String():     describe(stepFields, 1, ""),
 		kindTasks.String():     describe(taskFields, 1, ""),
 		kindPackets.String():   append(describe(packetFields, 1, ""), describe(flowFields, firstFlowID, ofFlow)...),
+		kindData.String():      append(describe(dataFields, 1, ""), describe(bytesField, bytesID, "")...),
 		kindIndex.String():     describe(indexFields, 1, ""),
 	}
 }

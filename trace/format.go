@@ -83,9 +83,16 @@ import (
 //	before  uvarint base, planes: 0 for 0, else the row's time + 1 - value
 //	cpu     planes: which of the block's ranges
 //	seq     planes: zigzag difference from what is next in the row's range
+//	bytes   what packets had in them, one after the other
 //
 // Planes are a byte w, then w times as many bytes as there are rows: all lowest
 // bytes, then all second bytes and so on. Sums are modulo 2⁶⁴.
+//
+// What packets had in them is in blocks of their own, packetdata, so that who
+// wants to know only which packets there were doesn't read it. Each is about the
+// packets block before it (only index blocks may be in between) and has a row for
+// each packet of that which has bytes: the number of the block, which of its
+// packets it is (they are in this order), and how many bytes it has.
 //
 // The end has totals. Index blocks come before it, and in a long recording in
 // between; they repeat for every block what its header says. A file without an
@@ -122,19 +129,24 @@ const (
 	kindSteps     kind = 12 // from version 1.1 on, as those after it
 	kindTasks     kind = 13
 	kindCgroups   kind = 14
-	kindCount     kind = 15
+	kindData      kind = 15
+	kindCount     kind = 16
 )
 
 var kindTexts = [kindCount]string{
 	"", "head", "lifecycle", "counts", "packets", "names", "symbols", "snapshot", "ledger", "loss", "index", "end",
-	"steps", "tasks", "cgroups",
+	"steps", "tasks", "cgroups", "packetdata",
 }
 
-// recordKinds are the kinds that have records of the recording.
+// recordKinds are the kinds that have records of the recording. Packets' bytes
+// are no records of their own.
 var recordKinds = []kind{
 	kindLifecycle, kindCounts, kindPackets, kindNames, kindSymbols, kindSnapshot, kindLedger, kindLoss,
 	kindSteps, kindTasks, kindCgroups,
 }
+
+// totalKinds are those of which the end has totals.
+var totalKinds = append(slices.Clip(recordKinds), kindData)
 
 func (k kind) known() bool { return k > 0 && k < kindCount }
 
@@ -147,7 +159,7 @@ func (k kind) String() string {
 
 func (k kind) columnar() bool {
 	switch k {
-	case kindLifecycle, kindCounts, kindPackets, kindIndex, kindSteps, kindTasks:
+	case kindLifecycle, kindCounts, kindPackets, kindIndex, kindSteps, kindTasks, kindData:
 		return true
 	}
 	return false

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -24,6 +25,23 @@ func forge(t testing.TB, h header, rs []seqRange, raw []byte, change func(*heade
 		change(&h)
 		h.put(w.block)
 	}
+	check(t, w.out.write(w.block))
+	check(t, w.Close(sampleEnd))
+	return out.Bytes()
+}
+
+// forgeBehindPackets writes one with the block behind a block of two packets.
+func forgeBehindPackets(t testing.TB, h header, raw []byte) []byte {
+	var out bytes.Buffer
+	w, err := NewWriter(&out, sampleRecording)
+	check(t, err)
+	for i := range 2 {
+		p := samplePacket(i)
+		p.Data = nil
+		check(t, w.Packet(&p))
+	}
+	check(t, w.Flush())
+	w.assemble(&h, nil, raw, nil)
 	check(t, w.out.write(w.block))
 	check(t, w.Close(sampleEnd))
 	return out.Bytes()
@@ -80,6 +98,52 @@ func TestHostile(t *testing.T) {
 			}
 			if n := c.count(); n != [kindCount]int{} {
 				t.Errorf("records of nowhere: %v", n)
+			}
+		})
+	}
+}
+
+// What is said to be packets' bytes and isn't costs no packet, and is reported.
+func TestHostileData(t *testing.T) {
+	const block = 2 // of the packets: the head is 0 and 1
+	row := func(number, packet, length byte) []byte {
+		return []byte{0, 0, 1, encConst, 1, number, 2, encConst, 1, packet, 3, encConst, 1, length}
+	}
+	data := func(b ...byte) []byte { return append([]byte{bytesID, encBytes, byte(len(b))}, b...) }
+	two := []byte{0, 0, 1, encConst, 1, block, 2, encPlain, 4, 0, 1, 0, 0, 3, encConst, 1, 1}
+	tests := map[string]struct {
+		count uint32
+		raw   []byte
+	}{
+		"of another block":               {1, slices.Concat(row(block+1, 0, 1), data(7))},
+		"of a packet that isn't there":   {1, slices.Concat(row(block, 2, 1), data(7))},
+		"of one packet twice":            {2, slices.Concat(two, data(7, 8))},
+		"none of a packet":               {1, slices.Concat(row(block, 0, 0), data())},
+		"longer than they are":           {1, slices.Concat(row(block, 0, 2), data(7))},
+		"more than belong to a packet":   {1, slices.Concat(row(block, 0, 1), data(7, 8))},
+		"not there":                      {1, row(block, 0, 1)},
+		"there twice":                    {1, slices.Concat(row(block, 0, 1), data(7), data(7))},
+		"in another encoding":            {1, slices.Concat(row(block, 0, 1), []byte{bytesID, encConst, 1, 7})},
+		"in a column of numbers":         {1, []byte{0, 0, 1, encBytes, 1, 2}},
+		"cut":                            {1, slices.Concat(row(block, 0, 1), data(7)[:2])},
+		"of more packets than fit":       {maxRecords, []byte{0, 0, 1, encConst, 1, block}},
+		"longer than any payload can be": {1, []byte{0, 0, 1, encConst, 1, block, 3, encConst, 5, 0xff, 0xff, 0xff, 0xff, 0x0f, bytesID, encBytes, 1, 7}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			file := forgeBehindPackets(t, header{kind: kindData, count: test.count, first: 1, last: 1 << 40}, test.raw)
+			before := allocated()
+			r, err := open(file)
+			check(t, err)
+			c := readAll(t, r)
+			if got := (allocated() - before) >> 20; got > 64 {
+				t.Errorf("%d MiB allocated", got)
+			}
+			if n := c.count(); n[kindPackets] != 2 || n[kindData] != 0 || len(c.damage) != 0 || len(c.pdamage) != 1 {
+				t.Errorf("%v, damage %+v", n, c.pdamage)
+			}
+			if s, err := r.Verify(); err != nil || s.Whole() || len(s.Damage) != 1 {
+				t.Errorf("%+v %v", s, err)
 			}
 		})
 	}
@@ -188,6 +252,7 @@ func FuzzReader(f *testing.F) {
 		if len(b) > 2 {
 			h := header{kind: kind(b[0]), count: uint32(b[1]), last: 1<<64 - 1}
 			fuzzOne(t, forge(t, h, []seqRange{{cpu: 0, count: 4}, {cpu: 1, count: 4}}, b[2:], nil))
+			fuzzOne(t, forgeBehindPackets(t, h, b[2:]))
 		}
 	})
 }

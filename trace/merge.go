@@ -30,7 +30,8 @@ var errOverlap = errors.New("too much of the file overlaps in time: this is no r
 // memory only blocks that overlap in time.
 //
 // Damage is delivered where it is in time, and last a Damage with Truncated if
-// the file has no end. Payloads of packets blocks aren't read; Packets does.
+// the file has no end. Payloads of packets and
+// packetdata blocks aren't read; Packets and OrderedPackets do.
 func (r *Reader) Replay(h event.Handler, opts ReplayOptions) error {
 	rec := r.head.Recording
 	h.HandleRecording(&rec)
@@ -66,7 +67,7 @@ func (r *Reader) plan() []source {
 			todo = append(todo, source{time: r.damage[d].Time, span: &r.damage[d]})
 		}
 		b := &r.blocks[i]
-		if b.kind.known() && b.kind != kindPackets && b.kind != kindEnd {
+		if b.kind.known() && b.kind != kindPackets && b.kind != kindData && b.kind != kindEnd {
 			todo = append(todo, source{time: b.first, block: b})
 		}
 	}

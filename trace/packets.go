@@ -31,12 +31,13 @@ func (b *PacketBatch) Packet(i int, p *event.Packet) {
 	p.Flow = b.Flows[b.Flow[i]]
 	p.Time, p.Seq = b.Time[i], b.Seq[i]
 	p.CPU, p.Length, p.Protocol = b.CPU[i], b.Length[i], b.Protocol[i]
+	p.Data = nil
 }
 
 // packetsPerBatch keeps a batch within the processor's second-level cache.
 const packetsPerBatch = 4 << 10
 
-// Packets delivers all packets, block by block in the order of the file;
+// Packets delivers all packets, without their bytes, block by block in the order of the file;
 // blocks can overlap in time. An error of fn ends it. Blocks that can't be read
 // are given to damaged; without it, the first one ends Packets with an error.
 func (r *Reader) Packets(fn func(*PacketBatch) error, damaged func(*event.Damage)) error {

@@ -47,7 +47,7 @@ type Reader struct {
 
 // fieldMaps relate the columns of the file to this package's.
 type fieldMaps struct {
-	events, steps, tasks, counts, packets, flows, index fieldMap
+	events, steps, tasks, counts, packets, flows, data, bytes, index fieldMap
 }
 
 // block is a block whose header is whole.
@@ -237,6 +237,12 @@ func (r *Reader) mapAll() (err error) {
 		return err
 	}
 	if m.flows, err = mapFields(t[kindPackets.String()], flowFields, ofFlow); err != nil {
+		return err
+	}
+	if m.data, err = mapFields(t[kindData.String()], dataFields, ""); err != nil {
+		return err
+	}
+	if m.bytes, err = mapFields(t[kindData.String()], bytesField, ""); err != nil {
 		return err
 	}
 	m.index, err = mapFields(t[kindIndex.String()], indexFields, "")

@@ -224,22 +224,10 @@ func TestRoundTrip(t *testing.T) {
 		same(t, got, want)
 
 		packets = byTime(packets, func(p *event.Packet) uint64 { return p.Time })
-		same(t, byTime(readPackets(t, r), func(p *event.Packet) uint64 { return p.Time }), packets)
+		var read content
+		read.readPackets(t, r)
+		same(t, read.packets, packets)
 	}
-}
-
-func readPackets(t *testing.T, r *Reader) []event.Packet {
-	t.Helper()
-	var all []event.Packet
-	check(t, r.Packets(func(b *PacketBatch) error {
-		for i := range b.Len() {
-			var p event.Packet
-			b.Packet(i, &p)
-			all = append(all, p)
-		}
-		return nil
-	}, nil))
-	return all
 }
 
 func check(t testing.TB, err error) {

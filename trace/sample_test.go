@@ -4,6 +4,7 @@ package trace
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"reflect"
@@ -53,7 +54,7 @@ func sampleEvent(i int) event.Event {
 
 func samplePacket(i int) event.Packet {
 	h := uint64(i) * 0x9e3779b97f4a7c15 >> 32
-	return event.Packet{
+	p := event.Packet{
 		Flow: event.Flow{
 			Net:     event.NetRef{Ptr: 0xffff8881_0a000000 + h%3*0x2000, Cookie: 4097 + h%3, Inum: 4026532281 + uint32(h%3)},
 			Dev:     0xffff8881_04d20000 + h%3*0x1000,
@@ -62,6 +63,10 @@ func samplePacket(i int) event.Packet {
 		Seq: uint64(i / 2), CPU: uint32(i % 2), Time: 2000 + uint64(i)*1000 + h%997,
 		Length: 60 + uint32(h>>8%8*h>>16%180), Protocol: 0x0800,
 	}
+	for j := range i % 4 * 5 { // every fourth has none
+		p.Data = append(p.Data, byte(h>>(j%32)))
+	}
+	return p
 }
 
 // writeSample writes a file with every kind of block; n events, in flushes of
@@ -121,15 +126,54 @@ func readAll(t testing.TB, r *Reader) *content {
 	t.Helper()
 	var c content
 	check(t, r.Replay(&c, ReplayOptions{}))
+	c.readPackets(t, r)
+	return &c
+}
+
+// orderedPackets reads them in the order of time, with what was in them.
+func (c *content) orderedPackets(t testing.TB, r *Reader) {
+	t.Helper()
+	err := r.OrderedPackets(func(p *event.Packet) error {
+		q := *p
+		q.Data = bytes.Clone(p.Data)
+		c.packets = append(c.packets, q)
+		return nil
+	}, func(d *event.Damage) { c.pdamage = append(c.pdamage, *d) })
+	check(t, err)
+	if !slices.IsSortedFunc(c.packets, func(p, q event.Packet) int { return cmp.Compare(p.Time, q.Time) }) {
+		t.Error("packets are not in the order of time")
+	}
+}
+
+// readPackets reads them both ways, and says where these differ.
+func (c *content) readPackets(t testing.TB, r *Reader) {
+	t.Helper()
+	c.orderedPackets(t, r)
+	byPlace := func(p, q event.Packet) int {
+		return cmp.Or(cmp.Compare(p.Time, q.Time), cmp.Compare(p.CPU, q.CPU), cmp.Compare(p.Seq, q.Seq))
+	}
+	ordered := slices.Clone(c.packets)
+	var scanned []event.Packet
+	damage := 0
 	check(t, r.Packets(func(b *PacketBatch) error {
 		for i := range b.Len() {
 			var p event.Packet
 			b.Packet(i, &p)
-			c.packets = append(c.packets, p)
+			scanned = append(scanned, p)
 		}
 		return nil
-	}, func(d *event.Damage) { c.pdamage = append(c.pdamage, *d) }))
-	return &c
+	}, func(*event.Damage) { damage++ }))
+	for i := range ordered {
+		ordered[i].Data = nil
+	}
+	slices.SortStableFunc(ordered, byPlace)
+	slices.SortStableFunc(scanned, byPlace)
+	if !reflect.DeepEqual(ordered, scanned) {
+		t.Errorf("%d packets in order, %d otherwise, or others", len(ordered), len(scanned))
+	}
+	if damage > len(c.pdamage) {
+		t.Errorf("%d damaged blocks of packets, %d in order", damage, len(c.pdamage))
+	}
 }
 
 // counts counts records by kind.
@@ -138,6 +182,11 @@ func (c *content) count() [kindCount]int {
 	n[kindLifecycle], n[kindCounts], n[kindPackets] = len(c.events), len(c.counts), len(c.packets)
 	n[kindNames], n[kindSymbols], n[kindSnapshot] = len(c.names), len(c.symbols), len(c.snapshots)
 	n[kindSteps], n[kindTasks], n[kindCgroups] = len(c.steps), len(c.tasks), len(c.cgroups)
+	for _, p := range c.packets {
+		if p.Data != nil {
+			n[kindData]++
+		}
+	}
 	n[kindLedger], n[kindLoss] = len(c.ledgers), len(c.losses)
 	return n
 }
@@ -151,7 +200,12 @@ func (c *content) within(whole *content) string {
 	part(&b, "task", c.tasks, whole.tasks)
 	part(&b, "cgroup", c.cgroups, whole.cgroups)
 	part(&b, "count", c.counts, whole.counts)
-	part(&b, "packet", c.packets, whole.packets)
+	partFunc(&b, "packet", c.packets, whole.packets, func(p, q event.Packet) bool {
+		if p.Data == nil { // lost
+			q.Data = nil
+		}
+		return reflect.DeepEqual(p, q)
+	})
 	part(&b, "name", c.names, whole.names)
 	part(&b, "symbol", c.symbols, whole.symbols)
 	part(&b, "snapshot", c.snapshots, whole.snapshots)
@@ -171,9 +225,13 @@ func (c *content) within(whole *content) string {
 
 // part checks that some is a subsequence of all.
 func part[T any](b *strings.Builder, what string, some, all []T) {
+	partFunc(b, what, some, all, func(x, y T) bool { return reflect.DeepEqual(x, y) })
+}
+
+func partFunc[T any](b *strings.Builder, what string, some, all []T, same func(x, y T) bool) {
 	j := 0
 	for i := range some {
-		for j < len(all) && !reflect.DeepEqual(some[i], all[j]) {
+		for j < len(all) && !same(some[i], all[j]) {
 			j++
 		}
 		if j == len(all) {

@@ -80,8 +80,11 @@ type verifier struct {
 	s       *Summary
 	kinds   [kindCount]KindSummary
 	packets packetReader
-	seqs    map[seqKey]*SequenceSummary
-	last    uint64
+	data    packetData
+	// before is the last packets block.
+	before *block
+	seqs   map[seqKey]*SequenceSummary
+	last   uint64
 }
 
 type seqKey struct {
@@ -135,7 +138,13 @@ func (v *verifier) block(b *block) error {
 	var err error
 	switch b.kind {
 	case kindPackets:
+		v.before = b
 		read, err = v.packets.block(b, func(*PacketBatch) error { return nil })
+	case kindData:
+		if err = v.r.openData(&v.data, b, v.before); err == nil {
+			read = int(b.count)
+		}
+		v.data.close(v.r)
 	case kindEnd: // read already, or it wouldn't be among the blocks
 		read = 1
 	default:
@@ -203,7 +212,7 @@ func (v *verifier) ranges(b *block) error {
 
 // account compares what was read with the end's totals.
 func (v *verifier) account() {
-	for _, k := range recordKinds {
+	for _, k := range totalKinds {
 		s := v.kinds[k]
 		s.Kind = k.String()
 		s.Written = s.Read + s.Skipped

@@ -27,9 +27,13 @@ const (
 	tasksPerBlock   = 16 << 10
 	packetsPerBlock = 64 << 10
 	indexPerBlock   = 4 << 10
+	dataPerBlock    = 4 << 20
 	textPerBlock    = 4 << 20
 	docsPerBlock    = 1 << 20
 )
+
+// MaxPacketData is how many bytes of a packet a file can have.
+const MaxPacketData = 1 << 20
 
 // ErrClosed is what a closed Writer answers.
 var ErrClosed = errors.New("trace file is closed")
@@ -255,14 +259,20 @@ func (w *Writer) Task(t *event.Task) error {
 	return nil
 }
 
-// Packet adds a packet.
+// Packet adds a packet, whose Data it copies.
 func (w *Writer) Packet(p *event.Packet) error {
 	w.take(kindPackets, p.Time)
+	if len(p.Data) > 0 {
+		w.given[kindData]++
+	}
 	if w.err != nil {
 		return w.err
 	}
+	if len(p.Data) > MaxPacketData {
+		return fmt.Errorf("packet has %d bytes, more than %d", len(p.Data), MaxPacketData)
+	}
 	w.packets.add(p)
-	if len(w.packets.rows) >= packetsPerBlock {
+	if len(w.packets.rows) >= packetsPerBlock || len(w.packets.data) >= dataPerBlock {
 		return w.flushPackets()
 	}
 	return nil

@@ -169,7 +169,7 @@ func (w *Writer) finish(end event.End) error {
 		}
 	}
 	t := totals{Blocks: w.number, Bytes: w.out.off, Written: map[string]uint64{}, Unwritten: map[string]uint64{}}
-	for _, k := range recordKinds {
+	for _, k := range totalKinds {
 		if n := w.written[k]; n > 0 {
 			t.Written[k.String()] = n
 		}
