@@ -43,6 +43,8 @@ type payload struct {
 	times []uint64
 	cpus  []uint32 // per row, its range
 	rs    []seqRange
+	// ranges has the number of the range of each CPU below fewCPUs.
+	ranges [fewCPUs]uint32
 
 	dict     map[uint64]uint32
 	dictVals []uint64
@@ -161,11 +163,14 @@ func (p *payload) addInts(id uint64, before bool) {
 	v := p.vals
 	lo, hi := v[0], v[0]
 	dlo, dhi := int64(1<<63-1), int64(-1<<63)
-	prev := v[0]
+	prev, changes := v[0], 0
 	for _, x := range v {
 		lo, hi = min(lo, x), max(hi, x)
 		d := int64(x - prev)
 		dlo, dhi = min(dlo, d), max(dhi, d)
+		if d != 0 {
+			changes++
+		}
 		prev = x
 	}
 	if hi == 0 {
@@ -190,7 +195,10 @@ func (p *payload) addInts(id uint64, before bool) {
 			enc, cost = encBefore, c
 		}
 	}
-	if cost > n && p.dictionary(cost/8) {
+	// A dictionary of more values than numbers of a byte less can tell apart is no
+	// gain. Values that never fall are as many as their changes.
+	limit := min(cost/8, 1<<(8*(cost/n-1)))
+	if cost > n && (dlo < 0 || changes < limit) && p.dictionary(limit) {
 		m := len(p.dictVals)
 		if c := n*width(uint64(m-1)) + 4*m; c < cost {
 			enc = encDict
@@ -299,24 +307,10 @@ func (p *payload) dicts() {
 // addCPU adds p.vals, which are CPUs, as numbers of ranges, and makes the
 // ranges. addSeq fills in their sequence numbers.
 func (p *payload) addCPU(id uint64) {
-	p.rs = p.rs[:0]
-	clear(p.dict)
-	for _, x := range p.vals {
-		if _, ok := p.dict[x]; !ok {
-			p.dict[x] = 0
-			p.rs = append(p.rs, seqRange{cpu: uint32(x)})
-		}
-	}
-	sortRanges(p.rs)
-	for i, r := range p.rs {
-		p.dict[uint64(r.cpu)] = uint32(i)
-	}
+	p.findRanges()
 	p.cpus = grow(p.cpus, len(p.vals))
-	last, at := p.vals[0], p.dict[p.vals[0]]
 	for i, x := range p.vals {
-		if x != last {
-			last, at = x, p.dict[x]
-		}
+		at := p.rangeOf(x)
 		p.cpus[i] = at
 		p.vals[i] = uint64(at)
 	}
@@ -326,6 +320,45 @@ func (p *payload) addCPU(id uint64) {
 	p.col = p.col[:0]
 	p.planes(width(uint64(len(p.rs) - 1)))
 	p.column(id, encCPU)
+}
+
+// fewCPUs is up to which number CPUs are looked up in a table, not in the map.
+const fewCPUs = 256
+
+// findRanges makes a range for each CPU in p.vals.
+func (p *payload) findRanges() {
+	p.rs = p.rs[:0]
+	clear(p.dict)
+	var seen [fewCPUs]bool
+	for _, x := range p.vals {
+		if x < fewCPUs {
+			if seen[x] {
+				continue
+			}
+			seen[x] = true
+		} else if _, ok := p.dict[x]; ok {
+			continue
+		} else {
+			p.dict[x] = 0
+		}
+		p.rs = append(p.rs, seqRange{cpu: uint32(x)})
+	}
+	sortRanges(p.rs)
+	for i, r := range p.rs {
+		if r.cpu < fewCPUs {
+			p.ranges[r.cpu] = uint32(i)
+		} else {
+			p.dict[uint64(r.cpu)] = uint32(i)
+		}
+	}
+}
+
+// rangeOf is the number of a CPU's range.
+func (p *payload) rangeOf(cpu uint64) uint32 {
+	if cpu < fewCPUs {
+		return p.ranges[cpu]
+	}
+	return p.dict[cpu]
 }
 
 // addSeq adds p.vals, which are sequence numbers, and completes the ranges.

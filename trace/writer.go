@@ -53,9 +53,12 @@ type Writer struct {
 	id     fileID
 	number uint32
 	enc    *zstd.Encoder
-	block  []byte
-	p      payload
-	order  []uint32
+	// fast is for packets: of what they are made of, the better compression takes
+	// a third more time and saves nothing.
+	fast  *zstd.Encoder
+	block []byte
+	p     payload
+	order []uint32
 
 	events  []event.Event
 	text    int // bytes of strings in events
@@ -80,12 +83,15 @@ func NewWriter(w io.Writer, rec event.Recording) (*Writer, error) {
 }
 
 func newWriter(w io.Writer, h head) (*Writer, error) {
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false),
-		zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithLowerEncoderMem(true))
-	if err != nil {
-		return nil, fmt.Errorf("prepare compression: %w", err)
+	tw := &Writer{out: output{w: w}}
+	for level, enc := range map[zstd.EncoderLevel]**zstd.Encoder{zstd.SpeedDefault: &tw.enc, zstd.SpeedFastest: &tw.fast} {
+		var err error
+		*enc, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false),
+			zstd.WithEncoderLevel(level), zstd.WithLowerEncoderMem(true))
+		if err != nil {
+			return nil, fmt.Errorf("prepare compression: %w", err)
+		}
 	}
-	tw := &Writer{out: output{w: w}, enc: enc}
 	if f, ok := w.(*os.File); ok {
 		if st, err := f.Stat(); err == nil && st.Mode().IsRegular() {
 			tw.out.f = f
@@ -138,7 +144,11 @@ func (w *Writer) assemble(h *header, rs []seqRange, raw []byte, cuts []int) {
 	b := grow(w.block, headerLen)
 	b = appendRanges(b, rs)
 	at := len(b)
-	b = compress(w.enc, b, raw, cuts)
+	enc := w.enc
+	if h.kind == kindPackets {
+		enc = w.fast
+	}
+	b = compress(enc, b, raw, cuts)
 	h.codec = codecZstd
 	if len(b)-at >= len(raw) {
 		b = append(b[:at], raw...)

@@ -141,6 +141,7 @@ func (w *Writer) Close(end event.End) error {
 	}
 	w.closed = true
 	w.enc.Close()
+	w.fast.Close()
 	cerr := w.out.sync()
 	if w.file != nil {
 		cerr = errors.Join(cerr, w.file.Close())
