@@ -129,7 +129,7 @@ func attach(k *kernel, o Options) (*Set, error) {
 	s := &Set{
 		kernel: k, options: o, loader: l, counters: newCounters(l.maps), returns: newReturns(l.maps["calls"], l.maps["steps_of"]), modules: newModules(""),
 	}
-	if err := s.open(o); err != nil {
+	if err := s.open(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
@@ -159,7 +159,14 @@ func (o *Options) normalise() error {
 	return nil
 }
 
-func (s *Set) open(o Options) (err error) {
+func (s *Set) open() error {
+	if err := s.openRings(); err != nil {
+		return err
+	}
+	return s.attachAll()
+}
+
+func (s *Set) openRings() (err error) {
 	if err = s.symbols.open(); err != nil {
 		return err
 	}
@@ -174,9 +181,11 @@ func (s *Set) open(o Options) (err error) {
 		rings = append(rings, st.ring)
 	}
 	s.steps = stream{ring: s.lifecycle.ring, key: bpfNstRingNST_STEPS, seq: sequence{ring: ringSteps}}
-	if s.waiter, err = newWaiter(rings...); err != nil {
-		return err
-	}
+	s.waiter, err = newWaiter(rings...)
+	return err
+}
+
+func (s *Set) attachAll() (err error) {
 	works := false
 	var failure string
 	if s.probes, err = s.hook(s.kernel, s.loader, func(*probe) bool { return true }); err != nil {

@@ -39,6 +39,8 @@ type Options struct {
 	Live func(Progress)
 	// Warn is told what went wrong without ending the recording; may be nil.
 	Warn func(error)
+	// Attach makes what is recorded from; nil for [probes.Attach].
+	Attach func(probes.Options) (*probes.Set, error)
 }
 
 // Stdout is the Output that isn't a file. What the command writes to its standard
@@ -163,7 +165,11 @@ func (s *session) prepare() (err error) {
 			return err
 		}
 	}
-	set, err := probes.Attach(s.options.Probes)
+	attach := s.options.Attach
+	if attach == nil {
+		attach = probes.Attach
+	}
+	set, err := attach(s.options.Probes)
 	if err != nil {
 		return err
 	}
