@@ -31,6 +31,13 @@ func inside() *analyze.Model {
 	return a.Model()
 }
 
+// traffic is the model of the story of packets that come all the time.
+func traffic() *analyze.Model {
+	a := analyze.New()
+	story.Traffic(a)
+	return a.Model()
+}
+
 func TestGolden(t *testing.T) {
 	m := demo()
 	of := func(selector string) report.Options {
@@ -49,6 +56,15 @@ func TestGolden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	busy := traffic()
+	ap, err := report.Select(busy, "ap")
+	if err != nil {
+		t.Fatal(err)
+	}
+	during := func(o report.Options, since, until uint64) report.Options {
+		o.Since, o.Until = busy.Began+since*story.MS, busy.Began+until*story.MS
+		return o
+	}
 	tests := []struct {
 		file   string
 		m      *analyze.Model
@@ -63,6 +79,10 @@ func TestGolden(t *testing.T) {
 		{"tenants.txt", tenants, report.FormatText, report.Options{}},
 		{"tenants-ns.txt", tenants, report.FormatText, report.Options{Netns: web}},
 		{"tenants-ns.json", tenants, report.FormatJSON, report.Options{Netns: web}},
+		{"traffic.txt", busy, report.FormatText, report.Options{}},
+		{"traffic-during.txt", busy, report.FormatText, during(report.Options{}, 2950, 6420)},
+		{"traffic-ns-ap.txt", busy, report.FormatText, report.Options{Netns: ap}},
+		{"traffic-ns-ap-during.json", busy, report.FormatJSON, during(report.Options{Netns: ap}, 3250, 3550)},
 	}
 	for _, tt := range tests {
 		t.Run(tt.file, func(t *testing.T) {

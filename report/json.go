@@ -140,6 +140,7 @@ type (
 		Devices     []jsonStay      `json:"devices"`
 		Wiphys      []jsonWiphyStay `json:"wiphys"`
 		Delivery    []jsonDelivery  `json:"delivery"`
+		Silences    []jsonSilence   `json:"silences"`
 		jsonInside
 	}
 	jsonHeld struct {
@@ -212,6 +213,8 @@ type (
 		Bytes     uint64  `json:"bytes"`
 		RxPackets *uint64 `json:"rx_packets"`
 		RxBytes   *uint64 `json:"rx_bytes"`
+		// Rates is null if nothing is known of when the packets came.
+		Rates *jsonRates `json:"rates"`
 	}
 	jsonWiphy struct {
 		Name      *string         `json:"name"`
@@ -494,8 +497,10 @@ func (j converter) netns(n *analyze.Netns) (jsonNetns, bool) {
 		r.Delivery = append(r.Delivery, jsonDelivery{
 			Device: orNull(d.Device.Name), Ifindex: d.Ifindex, Path: d.Path.String(),
 			Packets: d.Packets, Bytes: d.Bytes, RxPackets: d.RxPackets, RxBytes: d.RxBytes,
+			Rates: j.rates(d.Rates),
 		})
 	}
+	r.Silences = each(n.Silences, j.silence)
 	return r, j.o.chosen(n)
 }
 

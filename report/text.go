@@ -42,6 +42,7 @@ func Text(w io.Writer, m *analyze.Model, o Options) error {
 		t.timeline()
 		t.interfaces()
 		t.deliveries()
+		t.deliveriesOverTime()
 		t.pernet()
 		t.subsystems()
 		t.audit()

@@ -361,6 +361,7 @@ func (t *writer) life(n *analyze.Netns) {
 		rows := t.deliveryTable()
 		t.deliveryRows(rows, n)
 		rows.write(&t.Builder, "    ")
+		t.lifeOverTime(n)
 	}
 }
 
