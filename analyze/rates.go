@@ -215,6 +215,9 @@ func (a *Analyzer) finishRates(r *row) {
 	rates := &Rates{
 		From: a.m.Began + s.first*s.step, Step: s.step, Packets: s.of(allPackets), Bytes: s.of(allBytes), Resolution: s.resolution,
 	}
+	if !fit(rates.Packets, r.Packets) || !fit(rates.Bytes, r.Bytes) {
+		return
+	}
 	for _, h := range a.holes() {
 		// The first packet's time is in every count of a flow: before it nothing is
 		// missing.

@@ -74,6 +74,27 @@ func share(n, part, whole uint64) uint64 {
 	return q
 }
 
+// fit changes figures in proportion, so that they add up to a sum that is only
+// known in the end; false if there are none.
+func fit(in []uint64, sum uint64) bool {
+	var whole, part, done uint64
+	for _, n := range in {
+		whole += n
+	}
+	if whole == sum {
+		return true
+	}
+	if whole == 0 {
+		return false
+	}
+	for i, n := range in {
+		part += n
+		now := share(sum, min(part, whole), whole) // sums of a hostile file may overflow
+		in[i], done = now-done, now
+	}
+	return true
+}
+
 // reach makes room for times from one to another.
 func (s *series) reach(from, to uint64) {
 	if s.step == 0 {

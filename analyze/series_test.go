@@ -113,6 +113,27 @@ func TestSeriesKeepsAll(t *testing.T) {
 	}
 }
 
+func TestFit(t *testing.T) {
+	tests := []struct {
+		in   []uint64
+		sum  uint64
+		want []uint64
+		ok   bool
+	}{
+		{[]uint64{1, 2, 3}, 6, []uint64{1, 2, 3}, true},
+		{[]uint64{10, 20, 30}, 54, []uint64{9, 18, 27}, true},
+		{[]uint64{10, 0, 10}, 21, []uint64{10, 0, 11}, true},
+		{[]uint64{5, 5}, 0, []uint64{0, 0}, true},
+		{[]uint64{0, 0}, 7, []uint64{0, 0}, false},
+		{nil, 0, nil, true},
+	}
+	for _, tt := range tests {
+		if ok := fit(tt.in, tt.sum); ok != tt.ok || !slices.Equal(tt.in, tt.want) {
+			t.Errorf("to %d: %v %v, want %v", tt.sum, ok, tt.in, tt.want)
+		}
+	}
+}
+
 // What is spread over buckets differs from what comes evenly by less than a packet.
 func TestSeriesSpreadsEvenly(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 7))
