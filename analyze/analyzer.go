@@ -31,6 +31,7 @@ type Analyzer struct {
 	closing                    *event.Snapshot
 	rows                       map[rowKey]*row
 	rowOrder                   []*row
+	packets                    packetCheck
 	readings                   readings
 	lulls                      map[place]*lulls
 	folds                      folds

@@ -37,6 +37,7 @@ func (a *Analyzer) HandleCount(c *event.Count) {
 	if c.Packets == 0 && c.Bytes == 0 && !c.Base {
 		return
 	}
+	a.packets.counts(c)
 	t := cmp.Or(c.Last, c.First, c.Time)
 	n := a.netnsAt(c.Net, t)
 	if n == nil {

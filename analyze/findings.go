@@ -50,6 +50,7 @@ var Rules = map[string]string{
 	"radios-born-apart":        "radios were created in different namespaces",
 	"delivery-differs":         "our count and the kernel's differ",
 	"delivery-interrupted":     "a move interrupted steady traffic",
+	rulePackets:                "packets recorded one by one are not those that were counted",
 	ruleIncomplete:             "the recording is not complete",
 	ruleDamage:                 "the file is damaged",
 	ruleLost:                   "events were lost",
@@ -79,6 +80,7 @@ func (a *Analyzer) findings() {
 	a.findLeftBehind()
 	a.findPernet()
 	a.findDelivery()
+	a.findPackets()
 	slices.SortStableFunc(a.m.Findings, func(x, y Finding) int {
 		return cmp.Or(cmp.Compare(rank(x.Severity), rank(y.Severity)), cmp.Compare(x.At, y.At))
 	})

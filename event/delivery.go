@@ -78,3 +78,11 @@ type Packet struct {
 	// had.
 	Data []byte
 }
+
+// PacketSum is what the packet records of one flow add up to.
+type PacketSum struct {
+	Flow
+	Packets, Bytes uint64
+	// First and Last are the times of its first and last record.
+	First, Last uint64
+}

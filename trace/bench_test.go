@@ -172,3 +172,22 @@ func BenchmarkOrderedPackets(b *testing.B) {
 	b.ReportMetric(float64(r.size)/benchSize, "B/packet")
 	perSecond(b, n, "packets")
 }
+
+func BenchmarkSumPackets(b *testing.B) {
+	ps := benchPackets()
+	r := benchFile(b, func(w *Writer) {
+		for i := range ps {
+			check(b, w.Packet(&ps[i]))
+		}
+	})
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		sums, err := r.SumPackets(nil)
+		check(b, err)
+		for _, s := range sums {
+			n += int(s.Packets)
+		}
+	}
+	perSecond(b, n, "packets")
+}

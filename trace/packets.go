@@ -53,21 +53,14 @@ func (r *Reader) Packets(fn func(*PacketBatch) error, damaged func(*event.Damage
 			now = pr.out.Time[len(pr.out.Time)-1]
 		}
 		var stop *stopError
-		var ioErr *ioError
-		switch {
-		case err == nil:
-			continue
-		case errors.As(err, &stop):
+		if errors.As(err, &stop) {
 			return stop.err
-		case errors.As(err, &ioErr):
-			return err
 		}
-		d := r.describeLoss(b, read, err)
-		d.Time = now
-		if damaged == nil {
-			return fmt.Errorf("read packets at byte %d: %s", d.Offset, d.Reason)
+		if err != nil {
+			if err := r.packetDamage(b, read, now, err, damaged); err != nil {
+				return err
+			}
 		}
-		damaged(d)
 	}
 	return nil
 }

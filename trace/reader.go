@@ -90,10 +90,9 @@ func Open(path string) (*Reader, error) {
 // bytes of r. Its errors are ErrNotTrace, ErrVersion, ErrHeader and those of r.
 // Damage after the head is no error: Replay, Packets and Verify report it.
 func NewReader(r io.ReaderAt, size int64) (*Reader, error) {
-	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-		zstd.WithDecoderMaxMemory(maxRawSnapshot), zstd.WithDecodeAllCapLimit(true))
+	dec, err := newDecoder()
 	if err != nil {
-		return nil, fmt.Errorf("prepare decompression: %w", err)
+		return nil, err
 	}
 	tr := &Reader{r: r, size: size, dec: dec}
 	if err := tr.open(); err != nil {

@@ -20,7 +20,7 @@ import (
 func newReport() *cobra.Command {
 	var selectors []string
 	var since, until string
-	var all bool
+	var all, skip bool
 	cmd := &cobra.Command{
 		Use:   "report [FILE]",
 		Short: "Tell what a recording saw",
@@ -40,6 +40,9 @@ any machine will do.
   0123456789ab                   a container, by its name or ID as its tools show it
   name:blue, id:ns3, dev:wlan0   the same, of a word that could be several
 
+Packets that were recorded one by one (record --delivery packets) are compared with
+the kernel's counts of them; --skip-packets leaves that out, and is done sooner.
+
 --since and --until take the time since the recording began (1.5s) or of day
 (2026-01-31T12:00:00Z).
 
@@ -56,6 +59,7 @@ report knows no more than that. --all keeps and lists all.
 	cmd.Flags().StringArrayVar(&selectors, "ns", nil, "tell of this namespace only (may be repeated)")
 	cmd.Flags().StringVar(&since, "since", "", "list events from this `TIME` on")
 	cmd.Flags().StringVar(&until, "until", "", "list events up to this `TIME`")
+	cmd.Flags().BoolVar(&skip, "skip-packets", false, "don't read packet records, which are compared with the counts")
 	cmd.Flags().BoolVar(&all, "all", false, "list every namespace that came and went, however many and ordinary")
 	format := flagChoice(cmd, "format", "text or json", string(report.FormatText), string(report.FormatJSON))
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
@@ -64,7 +68,7 @@ report knows no more than that. --all keeps and lists all.
 		if all || !complete {
 			keep = 0
 		}
-		model, err := readModel(fileArgument(args), keep, wanted)
+		model, err := readModel(fileArgument(args), keep, wanted, !skip)
 		if err != nil {
 			return err
 		}
@@ -92,8 +96,9 @@ func fileArgument(args []string) string {
 	return args[0]
 }
 
-// readModel analyzes a file; keep and wanted are for [analyze.Analyzer.Keep].
-func readModel(path string, keep int, wanted func(*analyze.Netns) bool) (*analyze.Model, error) {
+// readModel analyzes a file; keep and wanted are for [analyze.Analyzer.Keep]. With
+// packets it reads these too, if there are any, which takes longer than all else.
+func readModel(path string, keep int, wanted func(*analyze.Netns) bool, packets bool) (*analyze.Model, error) {
 	r, err := trace.Open(path)
 	if path == defaultFile && errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: name a trace file, or make one with 'sudo nstrace record'", err)
@@ -106,6 +111,13 @@ func readModel(path string, keep int, wanted func(*analyze.Netns) bool) (*analyz
 	a.Keep(keep, wanted)
 	if err := r.Replay(a, trace.ReplayOptions{}); err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	if packets && r.HasPackets() {
+		sums, err := r.SumPackets(a.HandleDamage)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", path, err)
+		}
+		a.HandlePacketSums(sums)
 	}
 	return a.Model(), nil
 }
