@@ -110,10 +110,11 @@ type schedule struct {
 	active          time.Time
 }
 
-// interval is how long to wait for the next round.
+// interval is how long to wait for the next round. While something happens the
+// counters are not read late: rates are as fine as the readings.
 func (d *schedule) interval(now time.Time) time.Duration {
 	if now.Sub(d.active) < idleAfter {
-		return busyInterval
+		return min(busyInterval, max(d.count.left(now, countInterval), time.Millisecond))
 	}
 	return idleInterval
 }
@@ -220,8 +221,13 @@ func (s *session) opened(snap *takenSnapshot) error {
 // rhythm says when something is due again.
 type rhythm struct{ last time.Time }
 
+// left is how long it is until then, 0 or less if it is due.
+func (r *rhythm) left(now time.Time, interval time.Duration) time.Duration {
+	return interval - now.Sub(r.last)
+}
+
 func (r *rhythm) now(now time.Time, interval time.Duration) bool {
-	if now.Sub(r.last) < interval {
+	if r.left(now, interval) > 0 {
 		return false
 	}
 	r.last = now

@@ -56,12 +56,32 @@ func TestScheduleInterval(t *testing.T) {
 	} {
 		now := noon.Add(c.at)
 		d.saw(c.seen, now)
+		d.count.last = now // read just now
 		if got := d.interval(now); got != c.want {
 			t.Errorf("after %v, %d seen: got %v, want %v", c.at, c.seen, got, c.want)
 		}
 	}
 	if flushInterval+busyInterval > 250*time.Millisecond || idleInterval > 250*time.Millisecond {
 		t.Errorf("flushed every %v, looked at every %v or %v", flushInterval, busyInterval, idleInterval)
+	}
+}
+
+// TestScheduleReading: while something happens, the next round comes when the
+// counters are to be read, whatever the rounds take.
+func TestScheduleReading(t *testing.T) {
+	d := schedule{active: noon}
+	d.count.now(noon, countInterval)
+	for _, c := range []struct{ after, want time.Duration }{
+		{0, busyInterval},
+		{countInterval - busyInterval, busyInterval},
+		{countInterval - busyInterval + 7*time.Millisecond, busyInterval - 7*time.Millisecond},
+		{countInterval - 1, time.Millisecond},
+		{countInterval + 9*time.Millisecond, time.Millisecond},
+		{idleAfter, idleInterval},
+	} {
+		if got := d.interval(noon.Add(c.after)); got != c.want {
+			t.Errorf("%v after a reading: got %v, want %v", c.after, got, c.want)
+		}
 	}
 }
 
