@@ -49,7 +49,7 @@ var Rules = map[string]string{
 	"pernet-waited":            "registering pernet operations had to wait",
 	"radios-born-apart":        "radios were created in different namespaces",
 	"delivery-differs":         "our count and the kernel's differ",
-	"delivery-interrupted":     "a move interrupted steady traffic",
+	"delivery-interrupted":     "steady traffic stopped, and its interface went elsewhere",
 	rulePackets:                "packets recorded one by one are not those that were counted",
 	ruleIncomplete:             "the recording is not complete",
 	ruleDamage:                 "the file is damaged",

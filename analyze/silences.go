@@ -227,7 +227,7 @@ func (a *Analyzer) silent(p place, from, until uint64, steady bool) {
 	}
 }
 
-// findSilences: traffic that a move interrupted.
+// findSilences: traffic that stopped and an interface that went elsewhere.
 func (a *Analyzer) findSilences() {
 	for _, n := range a.m.Namespaces {
 		found := make(map[place][]*Silence)
@@ -266,13 +266,13 @@ func (a *Analyzer) findInterrupted(all []*Silence) {
 	}
 	a.find(Finding{
 		Rule: "delivery-interrupted", Severity: Info, Subject: worst.Device.Label(), At: worst.From, About: about,
-		Text: fmt.Sprintf("packets came steadily into %s in %s until %s; %s, %s.%s",
+		Text: fmt.Sprintf("packets came steadily into %s in %s until %s; %s, and it was %s.%s",
 			worst.Device.Label(), worst.Netns.Label(), a.m.Since(worst.From), then, a.m.Where(worst), more),
 	})
 }
 
-// Where says, in prose, where the interface was during a silence, "" if it was
-// where it is told of.
+// Where says, in prose, where else the interface was during a silence, "" if it was
+// there all the time.
 func (m *Model) Where(s *Silence) string {
 	if len(s.Elsewhere) == 0 {
 		return ""
@@ -283,7 +283,7 @@ func (m *Model) Where(s *Silence) string {
 		more = fmt.Sprintf(", and %s more elsewhere", plural(uint64(n), "time"))
 	}
 	if x.Until == 0 {
-		return fmt.Sprintf("as it was in %s from %s on%s", x.Netns.Label(), m.Since(x.From), more)
+		return fmt.Sprintf("in %s from %s on%s", x.Netns.Label(), m.Since(x.From), more)
 	}
-	return fmt.Sprintf("as it was in %s from %s to %s%s", x.Netns.Label(), m.Since(x.From), m.Since(x.Until), more)
+	return fmt.Sprintf("in %s from %s to %s%s", x.Netns.Label(), m.Since(x.From), m.Since(x.Until), more)
 }

@@ -153,7 +153,7 @@ func TestInterruptedIsAFinding(t *testing.T) {
 	}
 	s.steadily(wlan0, 31_000, 33_000, 100)
 	f := s.end().finding(t, "delivery-interrupted")
-	want := "packets came steadily into wlan0 in init until +3.999 s; then for 6.90 s none did, as it was in red from +4.002 s to +6.002 s. So it was 2 times more."
+	want := "packets came steadily into wlan0 in init until +3.999 s; then for 6.90 s none did, and it was in red from +4.002 s to +6.002 s. So it was 2 times more."
 	if f == nil || f.Text != want {
 		t.Errorf("got  %+v\nwant %s", f, want)
 	}

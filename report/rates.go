@@ -279,7 +279,7 @@ func (t *writer) silences(b *strings.Builder, indent string, n *analyze.Netns) {
 		}
 		why := t.m.Where(s)
 		if why != "" {
-			why = ", " + why
+			why = "; it was " + why
 		}
 		name := nameIn(&analyze.Delivery{Netns: n, Device: s.Device, Ifindex: s.Ifindex})
 		wrap(b, indent, indent+"  ", fmt.Sprintf("Nothing came to %s in %s %s%s.", name, n.Label(), when, why))
