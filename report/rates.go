@@ -53,8 +53,12 @@ func (t *writer) overTime(b *strings.Builder, indent string, deliveries ...*anal
 	severalPaths, edge := false, uint64(0)
 	for _, d := range deliveries {
 		r := d.Rates.Cut(t.o.Since, t.o.Until)
-		if r == nil {
+		if d.Rates == nil && d.Packets != 0 {
+			tab.row(d.Netns.Label(), nameIn(d), d.Path.String(), "unknown", "unknown", "unknown", "unknown", "unknown", "unknown")
 			continue
+		}
+		if r == nil {
+			continue // nothing came in that time
 		}
 		where := [3]any{d.Netns, d.Device, d.Ifindex}
 		severalPaths = severalPaths || paths[where]

@@ -37,6 +37,31 @@ func TestRate(t *testing.T) {
 	}
 }
 
+// Of a row whose every count may not be the last, nothing is known.
+func TestRatesAllUnknown(t *testing.T) {
+	a := analyze.New()
+	s := story.New(a)
+	d := story.Netdev{Ptr: 0xdd0000, Net: story.Initial, Ifindex: 3, Name: "wlan0"}
+	s.Register(d)
+	s.Read(d, s.T, s.T, 10)
+	s.HandleDamage(&event.Damage{Time: s.T, Reason: "made up"})
+	s.T += story.MS
+	m := a.Model()
+	var text, data strings.Builder
+	if err := Text(&text, m, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "init       wlan0      unknown  unknown    unknown  unknown         unknown     unknown\n"; !strings.Contains(text.String(), want) {
+		t.Errorf("no %q in\n%s", want, text.String())
+	}
+	if err := JSON(&data, m, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(data.String(), `"rates": null`) {
+		t.Errorf("rates in\n%s", data.String())
+	}
+}
+
 // What may be missing is unknown wherever it would show.
 func TestRatesUnknown(t *testing.T) {
 	a := analyze.New()
