@@ -70,6 +70,9 @@ func (a *Analyzer) findPackets() {
 		counted += n
 		unrecorded += sub(n, recorded[k])
 	}
+	if a.m.Recording.Packets.Filtered() {
+		unrecorded = 0 // which of them were wanted, nobody knows
+	}
 	for k, n := range recorded {
 		uncounted += sub(n, c.counted[k])
 	}

@@ -23,6 +23,7 @@ func TestPacketsDiffer(t *testing.T) {
 		sums   []event.PacketSum
 		ledger *event.Ledger
 		none   bool // nobody asked
+		chosen *event.PacketOptions
 		want   string
 	}{
 		{name: "equal", sums: []event.PacketSum{sum(flow, 5)}},
@@ -42,10 +43,15 @@ func TestPacketsDiffer(t *testing.T) {
 		},
 		{name: "the table of flows was full", sums: []event.PacketSum{sum(flow, 6)}, ledger: &event.Ledger{FlowsDropped: 1}},
 		{name: "not asked", none: true},
+		{name: "not wanted", sums: []event.PacketSum{sum(flow, 3)}, chosen: &event.PacketOptions{Netns: []string{"blue"}}},
+		{
+			name: "uncounted among those wanted", sums: []event.PacketSum{sum(flow, 6)}, chosen: &event.PacketOptions{Netns: []string{"blue"}},
+			want: "Packets that are recorded one by one and missing from the counts: 1. The counts of delivered packets are too low.",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := stand()
-			s.a.m.Recording.Delivery = "packets"
+			s.a.m.Recording.Delivery, s.a.m.Recording.Packets = "packets", c.chosen
 			s.Received(wlan0, 5, nil)
 			s.a.HandleCount(&event.Count{Flow: stack, Time: s.Tick(), Packets: 40})
 			s.End()

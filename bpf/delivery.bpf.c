@@ -5,8 +5,7 @@
  */
 #include "common.h"
 #include "device.h"
-
-const volatile bool record_packets = false;
+#include "packet.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
@@ -36,29 +35,16 @@ static __noinline int flow_begin(struct nst_flow *flow)
 	return 0;
 }
 
-static __always_inline void packet_send(struct nst_flow *flow, struct sk_buff *skb, __u64 now,
-					__u32 len)
+static __always_inline void send(struct nst_flow *flow, struct sk_buff *skb, __u64 now, __u32 len)
 {
-	__u64 seq = next_seq(NST_PACKETS);
-	unsigned char *data = BPF_CORE_READ(skb, data);
-	struct nst_packet *p;
+	struct packet_bytes bytes = {.start = BPF_CORE_READ(skb, data)};
 	__u16 protocol = 0;
 
-	p = bpf_ringbuf_reserve(&packets, sizeof(*p), 0);
-	if (!p) {
-		count_lost(NST_DELIVER_SKB);
-		return;
-	}
+	if (snaplen)
+		bytes.linear = len - BPF_CORE_READ(skb, data_len);
 	/* The Ethernet header is still there: eth_type_trans comes later. */
-	bpf_probe_read_kernel(&protocol, sizeof(protocol), data + 12);
-	p->seq = seq;
-	p->time = now;
-	p->flow = *flow;
-	p->cpu = bpf_get_smp_processor_id();
-	p->len = len;
-	p->protocol = __builtin_bswap16(protocol);
-	__builtin_memset(p->pad, 0, sizeof(p->pad));
-	bpf_ringbuf_submit(p, wake_flags(&packets));
+	bpf_probe_read_kernel(&protocol, sizeof(protocol), bytes.start + 12);
+	packet_send(flow, __builtin_bswap16(protocol), now, len, bytes, NST_DELIVER_SKB);
 }
 
 static __always_inline int deliver(struct net_device *dev, struct sk_buff *skb, __u32 path)
@@ -94,7 +80,7 @@ static __always_inline int deliver(struct net_device *dev, struct sk_buff *skb, 
 		count_drop(NST_DROP_FLOWS);
 	}
 	if (record_packets)
-		packet_send(&flow, skb, now, len);
+		send(&flow, skb, now, len);
 	return 0;
 }
 

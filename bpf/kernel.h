@@ -309,7 +309,7 @@ struct sock {
 struct sk_buff {
 	struct sock *sk;
 	struct net_device *dev;
-	unsigned int len;
+	unsigned int len, data_len;
 	unsigned char *data;
 };
 

@@ -194,7 +194,7 @@ struct nst_base {
 	__u64 valid;
 };
 
-/* One packet. */
+/* One packet, and behind it its first bytes, as many as are captured. */
 struct nst_packet {
 	__u64 seq;
 	__u64 time;
@@ -202,7 +202,8 @@ struct nst_packet {
 	__u32 cpu;
 	__u32 len;
 	__u16 protocol;
-	__u16 pad[3];
+	__u16 captured;
+	__u32 pad;
 };
 
 /* What a task did: event.TaskOp. */

@@ -20,6 +20,9 @@ type Recording struct {
 	Command []string `json:"command"`
 	// Delivery is "count", "packets" or "off".
 	Delivery string `json:"delivery"`
+	// Packets says what is recorded of packets; nil if all there are, without their
+	// bytes.
+	Packets *PacketOptions `json:"packets,omitempty"`
 	// InitNet is the inum of the initial namespace as /proc/1/ns/net had it, 0
 	// if unknown.
 	InitNet uint32 `json:"init_net"`
@@ -28,6 +31,24 @@ type Recording struct {
 	Began uint64 `json:"began_ns"`
 	// Clock relates boot time to wall time at the start.
 	Clock Clock `json:"clock"`
+}
+
+// PacketOptions say which packets are recorded one by one, and what of each.
+// Counts are of all.
+type PacketOptions struct {
+	// Snaplen is how many bytes of each at most.
+	Snaplen uint32 `json:"snaplen,omitempty"`
+	// Netns are namespaces as the user named them, Devices names of netdevs, and
+	// Ethertypes numbers; each is empty where it doesn't matter. A packet must
+	// be of one of each.
+	Netns      []string `json:"netns,omitempty"`
+	Devices    []string `json:"devices,omitempty"`
+	Ethertypes []uint16 `json:"ethertypes,omitempty"`
+}
+
+// Filtered reports whether there are packets that were not to be recorded.
+func (o *PacketOptions) Filtered() bool {
+	return o != nil && (len(o.Netns) > 0 || len(o.Devices) > 0 || len(o.Ethertypes) > 0)
 }
 
 // Clock is one reading of two clocks at once.

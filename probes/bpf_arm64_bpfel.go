@@ -64,6 +64,11 @@ type bpfNstCount struct {
 	Last    uint64
 }
 
+type bpfNstDeviceName struct {
+	_    structs.HostLayout
+	Name [16]int8
+}
+
 type bpfNstDrop uint32
 
 const (
@@ -214,7 +219,8 @@ type bpfNstPacket struct {
 	Cpu      uint32
 	Len      uint32
 	Protocol uint16
-	Pad      [3]uint16
+	Captured uint16
+	Pad      uint32
 }
 
 type bpfNstPath uint32
@@ -386,6 +392,9 @@ const (
 	bpfMapFlowBases                  = "flow_bases"
 	bpfMapFlows                      = "flows"
 	bpfMapLifecycle                  = "lifecycle"
+	bpfMapPacketDevices              = "packet_devices"
+	bpfMapPacketEthertypes           = "packet_ethertypes"
+	bpfMapPacketNetns                = "packet_netns"
 	bpfMapPackets                    = "packets"
 	bpfMapProbeStats                 = "probe_stats"
 	bpfMapRequests                   = "requests"
@@ -550,7 +559,11 @@ const (
 	bpfVarSdataDevOffset             = "sdata_dev_offset"
 	bpfVarSdataKnown                 = "sdata_known"
 	bpfVarSdataWdevOffset            = "sdata_wdev_offset"
+	bpfVarSelectDevices              = "select_devices"
+	bpfVarSelectEthertypes           = "select_ethertypes"
+	bpfVarSelectNetns                = "select_netns"
 	bpfVarSetupNetArgs               = "setup_net_args"
+	bpfVarSnaplen                    = "snaplen"
 	bpfVarStagesKnown                = "stages_known"
 	bpfVarUnusedNstDrop              = "unused_nst_drop"
 	bpfVarUnusedNstEvent             = "unused_nst_event"
@@ -757,18 +770,21 @@ type bpfProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfMapSpecs struct {
-	Calls        *ebpf.MapSpec `ebpf:"calls"`
-	Drops        *ebpf.MapSpec `ebpf:"drops"`
-	FlowBases    *ebpf.MapSpec `ebpf:"flow_bases"`
-	Flows        *ebpf.MapSpec `ebpf:"flows"`
-	Lifecycle    *ebpf.MapSpec `ebpf:"lifecycle"`
-	Packets      *ebpf.MapSpec `ebpf:"packets"`
-	ProbeStats   *ebpf.MapSpec `ebpf:"probe_stats"`
-	Requests     *ebpf.MapSpec `ebpf:"requests"`
-	Sequence     *ebpf.MapSpec `ebpf:"sequence"`
-	StepsOf      *ebpf.MapSpec `ebpf:"steps_of"`
-	Tasks        *ebpf.MapSpec `ebpf:"tasks"`
-	WiphyIndices *ebpf.MapSpec `ebpf:"wiphy_indices"`
+	Calls            *ebpf.MapSpec `ebpf:"calls"`
+	Drops            *ebpf.MapSpec `ebpf:"drops"`
+	FlowBases        *ebpf.MapSpec `ebpf:"flow_bases"`
+	Flows            *ebpf.MapSpec `ebpf:"flows"`
+	Lifecycle        *ebpf.MapSpec `ebpf:"lifecycle"`
+	PacketDevices    *ebpf.MapSpec `ebpf:"packet_devices"`
+	PacketEthertypes *ebpf.MapSpec `ebpf:"packet_ethertypes"`
+	PacketNetns      *ebpf.MapSpec `ebpf:"packet_netns"`
+	Packets          *ebpf.MapSpec `ebpf:"packets"`
+	ProbeStats       *ebpf.MapSpec `ebpf:"probe_stats"`
+	Requests         *ebpf.MapSpec `ebpf:"requests"`
+	Sequence         *ebpf.MapSpec `ebpf:"sequence"`
+	StepsOf          *ebpf.MapSpec `ebpf:"steps_of"`
+	Tasks            *ebpf.MapSpec `ebpf:"tasks"`
+	WiphyIndices     *ebpf.MapSpec `ebpf:"wiphy_indices"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
@@ -794,7 +810,11 @@ type bpfVariableSpecs struct {
 	SdataDevOffset     *ebpf.VariableSpec `ebpf:"sdata_dev_offset"`
 	SdataKnown         *ebpf.VariableSpec `ebpf:"sdata_known"`
 	SdataWdevOffset    *ebpf.VariableSpec `ebpf:"sdata_wdev_offset"`
+	SelectDevices      *ebpf.VariableSpec `ebpf:"select_devices"`
+	SelectEthertypes   *ebpf.VariableSpec `ebpf:"select_ethertypes"`
+	SelectNetns        *ebpf.VariableSpec `ebpf:"select_netns"`
 	SetupNetArgs       *ebpf.VariableSpec `ebpf:"setup_net_args"`
+	Snaplen            *ebpf.VariableSpec `ebpf:"snaplen"`
 	StagesKnown        *ebpf.VariableSpec `ebpf:"stages_known"`
 	UnusedNstDrop      *ebpf.VariableSpec `ebpf:"unused_nst_drop"`
 	UnusedNstEvent     *ebpf.VariableSpec `ebpf:"unused_nst_event"`
@@ -835,18 +855,21 @@ func (o *bpfObjects) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfMaps struct {
-	Calls        *ebpf.Map `ebpf:"calls"`
-	Drops        *ebpf.Map `ebpf:"drops"`
-	FlowBases    *ebpf.Map `ebpf:"flow_bases"`
-	Flows        *ebpf.Map `ebpf:"flows"`
-	Lifecycle    *ebpf.Map `ebpf:"lifecycle"`
-	Packets      *ebpf.Map `ebpf:"packets"`
-	ProbeStats   *ebpf.Map `ebpf:"probe_stats"`
-	Requests     *ebpf.Map `ebpf:"requests"`
-	Sequence     *ebpf.Map `ebpf:"sequence"`
-	StepsOf      *ebpf.Map `ebpf:"steps_of"`
-	Tasks        *ebpf.Map `ebpf:"tasks"`
-	WiphyIndices *ebpf.Map `ebpf:"wiphy_indices"`
+	Calls            *ebpf.Map `ebpf:"calls"`
+	Drops            *ebpf.Map `ebpf:"drops"`
+	FlowBases        *ebpf.Map `ebpf:"flow_bases"`
+	Flows            *ebpf.Map `ebpf:"flows"`
+	Lifecycle        *ebpf.Map `ebpf:"lifecycle"`
+	PacketDevices    *ebpf.Map `ebpf:"packet_devices"`
+	PacketEthertypes *ebpf.Map `ebpf:"packet_ethertypes"`
+	PacketNetns      *ebpf.Map `ebpf:"packet_netns"`
+	Packets          *ebpf.Map `ebpf:"packets"`
+	ProbeStats       *ebpf.Map `ebpf:"probe_stats"`
+	Requests         *ebpf.Map `ebpf:"requests"`
+	Sequence         *ebpf.Map `ebpf:"sequence"`
+	StepsOf          *ebpf.Map `ebpf:"steps_of"`
+	Tasks            *ebpf.Map `ebpf:"tasks"`
+	WiphyIndices     *ebpf.Map `ebpf:"wiphy_indices"`
 }
 
 func (m *bpfMaps) Close() error {
@@ -856,6 +879,9 @@ func (m *bpfMaps) Close() error {
 		m.FlowBases,
 		m.Flows,
 		m.Lifecycle,
+		m.PacketDevices,
+		m.PacketEthertypes,
+		m.PacketNetns,
 		m.Packets,
 		m.ProbeStats,
 		m.Requests,
@@ -889,7 +915,11 @@ type bpfVariables struct {
 	SdataDevOffset     *ebpf.Variable `ebpf:"sdata_dev_offset"`
 	SdataKnown         *ebpf.Variable `ebpf:"sdata_known"`
 	SdataWdevOffset    *ebpf.Variable `ebpf:"sdata_wdev_offset"`
+	SelectDevices      *ebpf.Variable `ebpf:"select_devices"`
+	SelectEthertypes   *ebpf.Variable `ebpf:"select_ethertypes"`
+	SelectNetns        *ebpf.Variable `ebpf:"select_netns"`
 	SetupNetArgs       *ebpf.Variable `ebpf:"setup_net_args"`
+	Snaplen            *ebpf.Variable `ebpf:"snaplen"`
 	StagesKnown        *ebpf.Variable `ebpf:"stages_known"`
 	UnusedNstDrop      *ebpf.Variable `ebpf:"unused_nst_drop"`
 	UnusedNstEvent     *ebpf.Variable `ebpf:"unused_nst_event"`

@@ -139,7 +139,7 @@ func (d *decoder) stepsRecord(record []byte, handle func(*event.Step)) (cpu uint
 }
 
 // packetRecord decodes a record of the packet ring. The packet is valid until the
-// next call.
+// next call, its bytes as long as the record.
 func (d *decoder) packetRecord(record []byte) (*event.Packet, bool) {
 	if len(record) < int(unsafe.Sizeof(bpfNstPacket{})) {
 		d.undecoded++
@@ -150,10 +150,19 @@ func (d *decoder) packetRecord(record []byte) (*event.Packet, bool) {
 		d.undecoded++
 		return nil, false
 	}
+	var data []byte
+	if n := int(r.Captured); n > 0 {
+		data = record[unsafe.Sizeof(*r):]
+		if n > len(data) {
+			d.undecoded++
+			return nil, false
+		}
+		data = data[:n:n]
+	}
 	flow := (*bpfNstFlow)(unsafe.Pointer(&r.Flow))
 	d.packet = event.Packet{
 		Flow: flowOf(flow), Seq: r.Seq, Time: r.Time, CPU: r.Cpu,
-		Length: r.Len, Protocol: r.Protocol,
+		Length: r.Len, Protocol: r.Protocol, Data: data,
 	}
 	return &d.packet, true
 }

@@ -85,6 +85,8 @@ func get(v reflect.Value) any {
 		return v.Uint()
 	case v.CanInt():
 		return v.Int()
+	case v.Kind() == reflect.Slice: // as many as the record says
+		return uint64(v.Len())
 	}
 	return v.String()
 }
@@ -134,6 +136,23 @@ func everyField[R, E any](t *testing.T, base R, decode func(*R) *E, rename map[s
 	}
 }
 
+// A packet's bytes are those behind its record, of which the room may have more,
+// but not less.
+func TestDecodePacketBytes(t *testing.T) {
+	var d decoder
+	record := aligned(append(recordOf(&bpfNstPacket{Captured: 5, Len: 1500}), "abcdefgh"...))
+	p, ok := d.packetRecord(record)
+	if !ok || string(p.Data) != "abcde" || p.Length != 1500 {
+		t.Fatalf("got %+v", p)
+	}
+	if p, ok := d.packetRecord(record[:len(record)-4]); ok || d.undecoded != 1 {
+		t.Errorf("a record that ends within its bytes: %+v", p)
+	}
+	if p, ok := d.packetRecord(aligned(recordOf(&bpfNstPacket{}))); !ok || p.Data != nil {
+		t.Errorf("without bytes: %+v", p)
+	}
+}
+
 func TestDecodeEveryField(t *testing.T) {
 	t.Run("lifecycle", func(t *testing.T) {
 		var d decoder
@@ -171,13 +190,13 @@ func TestDecodeEveryField(t *testing.T) {
 	t.Run("packet", func(t *testing.T) {
 		var d decoder
 		everyField(t, bpfNstPacket{}, func(r *bpfNstPacket) *event.Packet {
-			p, ok := d.packetRecord(recordOf(r))
+			p, ok := d.packetRecord(append(recordOf(r), make([]byte, r.Captured)...))
 			if !ok {
 				t.Fatalf("not decoded: %+v", r)
 			}
 			return p
 		}, map[string]string{
-			"Cpu": "CPU", "Len": "Length", "Flow.Net": "Net.Ptr", "Flow.Cookie": "Net.Cookie", "Flow.Inum": "Net.Inum",
+			"Captured": "Data", "Cpu": "CPU", "Len": "Length", "Flow.Net": "Net.Ptr", "Flow.Cookie": "Net.Cookie", "Flow.Inum": "Net.Inum",
 			"Flow.Dev": "Dev", "Flow.Ifindex": "Ifindex", "Flow.Path": "Path",
 		})
 	})

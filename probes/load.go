@@ -80,6 +80,9 @@ func newLoader(k *kernel, o Options, other *loader) (*loader, error) {
 		l.noInitial = other.noInitial
 		return l, nil
 	}
+	if err := o.Packets.fill(l.maps); err != nil {
+		return nil, err
+	}
 	l.noInitial = l.findInitial()
 	for name, v := range map[string]**ebpf.Variable{
 		"recording": &l.recording, "nl80211_family": &l.family, "stages_known": &l.stages,
@@ -139,6 +142,7 @@ func (l *loader) setVariables(o Options) error {
 		set("possible_cpus", uint32(l.kernel.possibleCPUs)),
 		set("have_fetch", l.kernel.Features.Fetch),
 		set("record_packets", o.Delivery == DeliveryPackets),
+		o.Packets.setVariables(set),
 	)
 	return errors.Join(err, l.setArgs(set, o))
 }

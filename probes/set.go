@@ -23,6 +23,8 @@ type Options struct {
 	// LifecycleRing, TaskRing and PacketRing are in bytes, powers of two from
 	// 4 KiB to 1 GiB; 0 chooses.
 	LifecycleRing, TaskRing, PacketRing uint32
+	// Packets says of which packets there are records, and what of each.
+	Packets PacketFilter
 	// KretprobeInstances is how many returns of each function can be awaited at
 	// once, at most 4096; 0 chooses. Further ones are missed.
 	KretprobeInstances uint32
@@ -147,6 +149,9 @@ func (o *Options) normalise() error {
 	}
 	if o.TaskRing == 0 {
 		o.TaskRing = defaultTaskRing
+	}
+	if err := o.Packets.check(o); err != nil {
+		return err
 	}
 	for _, size := range []uint32{o.LifecycleRing, o.TaskRing, o.PacketRing} {
 		if size < minRing || size > maxRing || size&(size-1) != 0 {

@@ -115,6 +115,11 @@ func TestOptions(t *testing.T) {
 		{name: "too small", in: Options{LifecycleRing: 1 << 11}, bad: true},
 		{name: "too large", in: Options{LifecycleRing: 1 << 31}, bad: true},
 		{name: "tasks too small", in: Options{TaskRing: 8}, bad: true},
+		{name: "bytes", in: Options{Delivery: DeliveryPackets, Packets: PacketFilter{Snaplen: MaxSnaplen}}, lifecycle: defaultLifecycleRing, packet: defaultPacketRing},
+		{name: "too many bytes", in: Options{Delivery: DeliveryPackets, Packets: PacketFilter{Snaplen: MaxSnaplen + 1}}, bad: true},
+		{name: "bytes of few packets", in: Options{Delivery: DeliveryPackets, PacketRing: 1 << 14, Packets: PacketFilter{Snaplen: 1025}}, bad: true},
+		{name: "bytes without packets", in: Options{Delivery: DeliveryCount, Packets: PacketFilter{Snaplen: 1}}, bad: true},
+		{name: "a long name", in: Options{Delivery: DeliveryPackets, Packets: PacketFilter{Devices: []string{"sixteen-bytes-ab"}}}, bad: true},
 		{name: "packets too small", in: Options{Delivery: DeliveryPackets, PacketRing: 8}, bad: true},
 	} {
 		err := c.in.normalise()

@@ -39,9 +39,21 @@ func describe(o *Options) (event.Recording, error) {
 		Tool: o.Version, Host: unix.ByteSliceToString(uts.Nodename[:]),
 		Kernel: unix.ByteSliceToString(uts.Release[:]), Version: unix.ByteSliceToString(uts.Version[:]),
 		Arch: unix.ByteSliceToString(uts.Machine[:]), BootID: strings.TrimSpace(string(bootID)),
-		CPUs: cpus, Command: o.CommandLine, Delivery: string(o.Probes.Delivery),
+		CPUs: cpus, Command: o.CommandLine, Delivery: string(o.Probes.Delivery), Packets: describePackets(o),
 		InitNet: initNet, Began: clock.Boot, Clock: clock,
 	}, nil
+}
+
+func describePackets(o *Options) *event.PacketOptions {
+	f := &o.Probes.Packets
+	p := &event.PacketOptions{Snaplen: f.Snaplen, Devices: f.Devices, Ethertypes: f.Ethertypes}
+	for _, s := range o.Netns {
+		p.Netns = append(p.Netns, s.String())
+	}
+	if p.Snaplen == 0 && !p.Filtered() {
+		return nil
+	}
+	return p
 }
 
 // readClock reads boot and wall time as close together as can be.

@@ -41,9 +41,7 @@ func (s *session) record(ctx context.Context) (err error) {
 	if err := s.giveUpPrivileges(); err != nil {
 		return s.failed(err)
 	}
-	if s.watcher, err = snapshot.Watch(s.names.add); err != nil {
-		s.problem(fmt.Sprintf("names of namespaces won't be followed: %v", err), "")
-	}
+	s.watchNames()
 	opening := make(chan takenSnapshot, 1)
 	go func() {
 		snap, err := s.taker.Take(ctx, snapshot.Options{})
@@ -52,6 +50,26 @@ func (s *session) record(ctx context.Context) (err error) {
 	}()
 	defer context.AfterFunc(ctx, func() { s.end(context.Cause(ctx).Error()) })()
 	return s.loop(opening)
+}
+
+// watchNames follows the names of namespaces.
+func (s *session) watchNames() {
+	known := make(chan struct{})
+	var names []event.NameChange
+	var err error
+	s.watcher, err = snapshot.Watch(func(n event.NameChange) {
+		<-known
+		s.chosen.follow(n)
+		s.names.add(n)
+	})
+	if err != nil {
+		s.problem(fmt.Sprintf("names of namespaces won't be followed: %v", err), "")
+	} else {
+		names = s.watcher.Names()
+	}
+	// Those that there were before any changed.
+	s.chosen.begin(names)
+	close(known)
 }
 
 type takenSnapshot struct {

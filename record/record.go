@@ -24,6 +24,8 @@ type Options struct {
 	// Duration ends the recording; 0 for no end of its own.
 	Duration time.Duration
 	Probes   probes.Options
+	// Netns has only packets recorded into these namespaces, all if it is empty.
+	Netns []*NetnsSelector
 	// LoadModules loads cfg80211 and mac80211 first.
 	LoadModules bool
 	// ReadyFile, if not "", is created once every probe is attached and the
@@ -114,6 +116,7 @@ type session struct {
 	taker       *snapshot.Taker
 	watcher     *snapshot.Watcher
 	names       nameQueue
+	chosen      chosen
 	command     *command
 	result      Result
 	// problems are for the ledger: what a recording lacks is to be in the file, not
@@ -165,6 +168,7 @@ func (s *session) prepare() (err error) {
 			return err
 		}
 	}
+	s.options.Probes.Packets.Netns = len(s.options.Netns) > 0
 	attach := s.options.Attach
 	if attach == nil {
 		attach = probes.Attach
@@ -174,6 +178,9 @@ func (s *session) prepare() (err error) {
 		return err
 	}
 	s.probes = set
+	if len(s.options.Netns) > 0 {
+		s.chosen = chosen{selectors: s.options.Netns, tell: set.SelectNetns}
+	}
 	s.taker = snapshot.NewTaker(set.Types())
 	for _, p := range set.Problems() {
 		s.problem(p.What, p.Remedy)
@@ -285,6 +292,9 @@ func (s *session) finish(failed error) error {
 		s.watcher = nil
 	}
 	s.writeNames()
+	for _, p := range s.chosen.problems() {
+		s.problem(p, "")
+	}
 	if failed == nil {
 		err = errors.Join(err, s.closingSnapshot())
 	}

@@ -51,30 +51,38 @@ type (
 		Namespaces []string `json:"namespaces"`
 	}
 	jsonRecording struct {
-		Host       *string     `json:"host"`
-		Kernel     *string     `json:"kernel"`
-		Arch       *string     `json:"arch"`
-		Started    *string     `json:"started"`
-		DurationNS uint64      `json:"duration_ns"`
-		Command    []string    `json:"command"`
-		Complete   bool        `json:"complete"`
-		EndReason  *string     `json:"end_reason"`
-		ExitStatus *int        `json:"exit_status"`
-		Delivery   *string     `json:"delivery"`
-		Tool       *string     `json:"tool"`
-		Events     uint64      `json:"events"`
-		TaskEvents uint64      `json:"task_events"`
-		Lost       *uint64     `json:"lost"`
-		Clean      bool        `json:"clean"`
-		Unknown    []string    `json:"missed_unknown"`
-		Unseen     []string    `json:"unseen_holders"`
-		Probes     []jsonProbe `json:"probes"`
-		Rings      []jsonRing  `json:"rings"`
-		Losses     []jsonLoss  `json:"losses"`
-		Damage     []jsonHole  `json:"damage"`
+		Host       *string  `json:"host"`
+		Kernel     *string  `json:"kernel"`
+		Arch       *string  `json:"arch"`
+		Started    *string  `json:"started"`
+		DurationNS uint64   `json:"duration_ns"`
+		Command    []string `json:"command"`
+		Complete   bool     `json:"complete"`
+		EndReason  *string  `json:"end_reason"`
+		ExitStatus *int     `json:"exit_status"`
+		Delivery   *string  `json:"delivery"`
+		// Packets is null unless packets were recorded with bytes, or not all.
+		Packets    *jsonPackets `json:"packets"`
+		Tool       *string      `json:"tool"`
+		Events     uint64       `json:"events"`
+		TaskEvents uint64       `json:"task_events"`
+		Lost       *uint64      `json:"lost"`
+		Clean      bool         `json:"clean"`
+		Unknown    []string     `json:"missed_unknown"`
+		Unseen     []string     `json:"unseen_holders"`
+		Probes     []jsonProbe  `json:"probes"`
+		Rings      []jsonRing   `json:"rings"`
+		Losses     []jsonLoss   `json:"losses"`
+		Damage     []jsonHole   `json:"damage"`
 
 		// Problems are what else kept the recorder from seeing everything.
 		Problems []jsonProblem `json:"problems"`
+	}
+	jsonPackets struct {
+		Snaplen    uint32   `json:"snaplen"`
+		Namespaces []string `json:"namespaces"`
+		Devices    []string `json:"devices"`
+		Ethertypes []uint16 `json:"ethertypes"`
 	}
 	jsonProblem struct {
 		What   string  `json:"what"`
@@ -423,6 +431,9 @@ func (j converter) recording() jsonRecording {
 	}
 	if t := started(m); !t.IsZero() {
 		r.Started = orNull(t.Format(time.RFC3339Nano))
+	}
+	if p := m.Recording.Packets; p != nil {
+		r.Packets = &jsonPackets{p.Snaplen, append([]string{}, p.Netns...), append([]string{}, p.Devices...), append([]uint16{}, p.Ethertypes...)}
 	}
 	if m.End != nil {
 		r.EndReason, r.ExitStatus = orNull(m.End.Reason), m.End.ExitStatus

@@ -102,9 +102,42 @@ func (t *writer) head() {
 	if len(r.Command) != 0 {
 		t.line("command: %s", escapeAll(r.Command, " "))
 	}
+	if what := packetRecords(r.Packets); what != "" {
+		t.line("packets: %s", what)
+	}
 	if t.o.Since != 0 || t.o.Until != 0 {
 		t.line("shown: what happened from %s to %s; there may be more before and after", t.at(t.o.Since, "the beginning"), t.at(t.o.Until, "the end"))
 	}
+}
+
+// packetRecords says which packets have records, and what these have; "" if all, and
+// nothing of them.
+func packetRecords(o *event.PacketOptions) string {
+	if o == nil {
+		return ""
+	}
+	var parts []string
+	if o.Snaplen != 0 {
+		parts = append(parts, fmt.Sprintf("the first %d bytes of each recorded", o.Snaplen))
+	}
+	if o.Filtered() {
+		var only []string
+		if len(o.Netns) > 0 {
+			only = append(only, "into "+escapeAll(o.Netns, " or "))
+		}
+		if len(o.Devices) > 0 {
+			only = append(only, "to "+escapeAll(o.Devices, " or "))
+		}
+		if len(o.Ethertypes) > 0 {
+			types := make([]string, len(o.Ethertypes))
+			for i, n := range o.Ethertypes {
+				types[i] = fmt.Sprintf("%#04x", n)
+			}
+			only = append(only, "of type "+strings.Join(types, " or "))
+		}
+		parts = append(parts, "recorded one by one only "+strings.Join(only, ", ")+", but all are counted")
+	}
+	return strings.Join(parts, "; ")
 }
 
 // ending says why the recording ended.

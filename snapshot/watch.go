@@ -4,6 +4,7 @@ package snapshot
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -19,6 +20,8 @@ type Watcher struct {
 	notify          func(event.NameChange)
 	names           map[string]namedMount
 	text            []byte
+	// first are the names there were when it began.
+	first []event.NameChange
 
 	done chan struct{}
 	err  error // valid when done is closed
@@ -82,8 +85,24 @@ func Watch(notify func(event.NameChange)) (*Watcher, error) {
 			w.names[where] = name
 		}
 	}
+	w.first = firstNames(w.names, boottime())
 	go w.run()
 	return w, nil
+}
+
+// Names returns the names there were when Watch returned, as if they had come then,
+// sorted by path.
+func (w *Watcher) Names() []event.NameChange { return w.first }
+
+func firstNames(names map[string]namedMount, now uint64) []event.NameChange {
+	var all []event.NameChange
+	for _, where := range slices.Sorted(maps.Keys(names)) {
+		name := names[where]
+		all = append(all, event.NameChange{
+			Time: now, Name: nsMount{path: where}.name(), Path: where, Inum: name.inum, Cookie: name.cookie, Added: true,
+		})
+	}
+	return all
 }
 
 // Close ends the watch after reporting the changes there were until now, waits

@@ -40,7 +40,15 @@ before the recording begins to be seen: with --load-modules, record loads them.
   sudo nstrace record                                until Ctrl-C
   sudo nstrace record --duration 30s -o quick.nst
   sudo nstrace record -- iw phy phy0 set netns name blue
-  sudo nstrace record --ready-file /run/ready &      scripts: wait for the file`,
+  sudo nstrace record --ready-file /run/ready &      scripts: wait for the file
+
+With --delivery packets every packet has a record of its own, of which --snaplen,
+--ns, --device and --ethertype say more; packets are counted in any case, and all
+of them. --ns takes a name (blue), an inum (4026532281), init or a path: a name
+means the namespace that has it when the packet comes. A packet is recorded if it
+is of any of the namespaces, devices and ethertypes that are named, each.
+
+  sudo nstrace record --delivery packets --snaplen 128 --ns blue --ethertype ip`,
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	var rings probes.Options
@@ -49,6 +57,7 @@ before the recording begins to be seen: with --load-modules, record loads them.
 	f.DurationVar(&o.Duration, "duration", 0, "end after this long (10s, 5m); 0 is no limit")
 	delivery := flagChoice(cmd, "delivery", "packets that Wi-Fi delivers: count (in the kernel), packets (also record each), off",
 		string(probes.DeliveryCount), string(probes.DeliveryPackets), string(probes.DeliveryOff))
+	packets := addPacketFlags(cmd)
 	attach := flagChoice(cmd, "attach", "hooks to use: auto (fentry, else kprobe), fentry, kprobe",
 		string(probes.ModeAuto), string(probes.ModeFentry), string(probes.ModeKprobe))
 	f.BoolVar(&o.LoadModules, "load-modules", false, "load cfg80211 and mac80211 first, to see radios from their birth")
@@ -69,6 +78,9 @@ before the recording begins to be seen: with --load-modules, record loads them.
 		}
 		o.Command = args
 		rings.Mode, rings.Delivery = probes.Mode(attach.value), probes.Delivery(delivery.value)
+		if err := packets.set(&o, &rings); err != nil {
+			return usageError{err}
+		}
 		o.Probes = rings
 		return doRecord(o)
 	}
