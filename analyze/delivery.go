@@ -73,7 +73,7 @@ func (a *Analyzer) receiver(f *event.Flow, n *Netns, t uint64) *Device {
 	var nearly *Device
 	lives := a.devs.byPtr[f.Dev]
 	for i := len(lives) - 1; i >= 0; i-- {
-		for _, s := range lives[i].Stays {
+		for _, s := range slices.Backward(lives[i].Stays) { // most likely the latest
 			if s.Netns.canon() != n || s.Ifindex != f.Ifindex {
 				continue
 			}
