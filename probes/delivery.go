@@ -26,7 +26,7 @@ type counters struct {
 
 // flowState is what was read of a flow so far.
 type flowState struct {
-	packets, bytes uint64
+	packets, bytes, last uint64
 }
 
 func newCounters(maps map[string]*ebpf.Map) *counters {
@@ -98,10 +98,10 @@ func (c *counters) readFlow(flow bpfNstFlow, sum bpfNstCount, now uint64, report
 			return err
 		}
 	} else {
-		c.count.Since = c.before
+		c.count.Since = max(c.before, state.last) // reading takes its time
 	}
 	c.count.Packets, c.count.Bytes = sum.Packets-state.packets, sum.Bytes-state.bytes
-	state.packets, state.bytes = sum.Packets, sum.Bytes
+	state.packets, state.bytes, state.last = sum.Packets, sum.Bytes, sum.Last
 	report(&c.count)
 	return nil
 }

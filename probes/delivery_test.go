@@ -128,6 +128,17 @@ func TestCountIncrements(t *testing.T) {
 	f.wants(t, 50)
 }
 
+// TestCountWhileReading: what came while the counters were being read was read then,
+// so what is read next came after it.
+func TestCountWhileReading(t *testing.T) {
+	f := newFlows(t)
+	flow := flowTo(1)
+	f.put(t, flow, bpfNstCount{Packets: 1, Bytes: 60, First: 9, Last: 14})
+	f.wants(t, 10, event.Count{Flow: flowOf(&flow), Time: 10, First: 9, Last: 14, Packets: 1, Bytes: 60})
+	f.put(t, flow, bpfNstCount{Packets: 2, Bytes: 120, First: 9, Last: 18})
+	f.wants(t, 20, event.Count{Flow: flowOf(&flow), Time: 20, First: 9, Last: 18, Since: 14, Packets: 1, Bytes: 60})
+}
+
 func TestCountBaseUnknown(t *testing.T) {
 	f := newFlows(t)
 	flow := flowTo(1)
