@@ -81,7 +81,7 @@ func runLoss(t *testing.T, script string) (dir, output string) {
 	t.Parallel()
 	dir = t.TempDir()
 	build(t, filepath.Join(dir, "nstrace"), "build", "../cmd/nstrace")
-	copyFile(t, "../lab/scenario/scenario.sh", filepath.Join(dir, "scenario.sh"))
+	copyScenario(t, dir, "scenario.sh")
 	if err := os.WriteFile(filepath.Join(dir, "script"), []byte(ready+script), 0o644); err != nil {
 		t.Fatal(err)
 	}

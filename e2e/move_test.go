@@ -53,6 +53,7 @@ type report struct {
 			Path           string
 			Packets, Bytes uint64
 			RxPackets      *uint64 `json:"rx_packets"`
+			RxBytes        *uint64 `json:"rx_bytes"`
 		}
 	}
 	Moves []struct {
@@ -75,12 +76,14 @@ type report struct {
 		Namespaces     uint64
 		Errno          int
 	}
-	Findings []struct{ Rule, Subject string }
+	Findings []finding
 	Audit    struct {
 		Compared    int
 		Differences []any
 	}
 }
+
+type finding struct{ Rule, Subject string }
 
 // name is what a namespace is called in the tests.
 func (r *report) name(id string) string {
@@ -143,7 +146,7 @@ func TestMove(t *testing.T) {
 			dir := t.TempDir()
 			nstrace := filepath.Join(dir, "nstrace")
 			build(t, nstrace, "build", "../cmd/nstrace")
-			copyFile(t, "../lab/scenario/scenario.sh", filepath.Join(dir, "scenario.sh"))
+			copyScenario(t, dir, "scenario.sh")
 			kernel := kernelOf(t, c.suite, runtime.GOARCH)
 			out := recordMove(t, kernel, c.suite, dir, "--attach", c.attach, "--delivery", c.delivery)
 			file := filepath.Join(dir, "move.nst")
@@ -182,6 +185,14 @@ func TestMove(t *testing.T) {
 				t.Logf("%s\n%s", out, text)
 			}
 		})
+	}
+}
+
+// copyScenario brings a scenario's script, and what it reads.
+func copyScenario(t *testing.T, dir, script string) {
+	t.Helper()
+	for _, name := range []string{script, "steps.sh"} {
+		copyFile(t, filepath.Join("../lab/scenario", name), filepath.Join(dir, name))
 	}
 }
 
