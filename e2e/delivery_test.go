@@ -149,8 +149,8 @@ func countPacket(t *testing.T, stays map[string]*stay, what, args string) {
 	fields := strings.Fields(args)
 	var device, length string
 	switch what {
-	case "netif_receive_skb", "netif_rx": // dev=wlan1 skbaddr=ffff888005c08100 len=213
-		if len(fields) == 3 {
+	case "netif_receive_skb", "netif_rx": // dev=wlan1 skbaddr=ffff888005c08100 len=213, and 7.2 has net_cookie=13
+		if len(fields) > 2 {
 			device, length = strings.TrimPrefix(fields[0], "dev="), strings.TrimPrefix(fields[2], "len=")
 		}
 	case "cfg80211_rx_control_port": // netdev:wlan1(3), len=99, …
