@@ -30,6 +30,7 @@ type Analyzer struct {
 	applied                    *event.Snapshot
 	closing                    *event.Snapshot
 	rows                       map[rowKey]*row
+	drops                      map[dropKey]*Drop
 	rowOrder                   []*row
 	packets                    packetCheck
 	readings                   readings
@@ -63,6 +64,7 @@ func New() *Analyzer {
 		waits:      waits{refusals: make(map[refusalKey]*Refusal)},
 		rows:       make(map[rowKey]*row),
 		lulls:      make(map[place]*lulls),
+		drops:      make(map[dropKey]*Drop),
 		folds:      folds{keep: DefaultKeep, byComm: make(map[string]*Fold)},
 		tasks: tasks{
 			processes: make(map[uint32]*process), gone: make(map[taskKey]uint64), cgroups: make(map[uint64]string),

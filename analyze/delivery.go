@@ -21,6 +21,11 @@ type rowKey struct {
 // row is a Delivery in the making.
 type row struct {
 	Delivery
+	// What was counted; Packets and Bytes are made of it in the end.
+	seen, entered, control tally
+	enteredKnown           bool
+	// protocols has the same by ethertype.
+	protocols map[uint16]*protocolRow
 	// base is the kernel's counter just before the flow's first packet, at
 	// baseAt.
 	base   counter
@@ -30,11 +35,22 @@ type row struct {
 	merged bool // into another
 }
 
+// protocolRow is what a row has of one ethertype.
+type protocolRow struct{ seen, entered, control tally }
+
+// tally counts packets.
+type tally struct{ packets, bytes uint64 }
+
+func (t *tally) add(packets, bytes uint64) {
+	t.packets += packets
+	t.bytes += bytes
+}
+
 // HandleCount takes an increment of one flow's count.
 func (a *Analyzer) HandleCount(c *event.Count) {
 	a.tick(c.Time)
 	a.readings.read(c.Time)
-	if c.Packets == 0 && c.Bytes == 0 && !c.Base {
+	if c.Packets == 0 && c.Bytes == 0 && c.Entered == 0 && c.Control == 0 && !c.Base {
 		return
 	}
 	a.packets.counts(c)
@@ -45,25 +61,159 @@ func (a *Analyzer) HandleCount(c *event.Count) {
 		return
 	}
 	d := a.receiver(&c.Flow, n, t)
-	key := rowKey{n, d, c.Ifindex, c.Path}
-	r := a.rows[key]
-	if r == nil {
-		r = &row{Delivery: Delivery{Netns: n, Device: d, Ifindex: c.Ifindex, Path: c.Path}}
-		r.lulls = a.lullsOf(place{n, d, c.Ifindex})
-		a.rows[key] = r
-		a.rowOrder = append(a.rowOrder, r)
+	if c.Path == event.PathDropped {
+		a.dropped(c, n, d)
+		return
 	}
-	r.Packets += c.Packets
-	r.Bytes += c.Bytes
+	r := a.rowOf(c, n, d)
+	r.count(c)
 	if c.First != 0 && (r.First == 0 || c.First < r.First) {
 		r.First = c.First
 	}
 	r.Last = max(r.Last, c.Last)
-	a.pace(r, c)
-	if c.Base && !r.base.known {
+	if c.Delivered() != 0 {
+		a.pace(r, c)
+	}
+	// Each of the row's flows has its own; the device came with the first.
+	if c.Base && (!r.base.known || c.First < r.baseAt) {
 		r.base = counter{known: true, packets: c.BasePackets, bytes: c.BaseBytes}
 		r.baseAt = c.First
 	}
+}
+
+// rowOf finds the row for a count of what device d received in n. What only the
+// control port had is no way into the namespace: it stands beside what only the
+// stack had.
+func (a *Analyzer) rowOf(c *event.Count, n *Netns, d *Device) *row {
+	path := c.Path
+	if path == event.PathControlPort {
+		path = event.PathStack
+	}
+	key := rowKey{n, d, c.Ifindex, path}
+	r := a.rows[key]
+	if r == nil {
+		r = &row{Delivery: Delivery{Netns: n, Device: d, Ifindex: c.Ifindex, Path: path}}
+		r.lulls = a.lullsOf(place{n, d, c.Ifindex})
+		a.rows[key] = r
+		a.rowOrder = append(a.rowOrder, r)
+	}
+	return r
+}
+
+// count adds an increment to a row.
+func (r *row) count(c *event.Count) {
+	p := r.protocols[c.Protocol]
+	if p == nil {
+		p = &protocolRow{}
+		if r.protocols == nil {
+			r.protocols = make(map[uint16]*protocolRow)
+		}
+		r.protocols[c.Protocol] = p
+	}
+	r.Merged += c.Merged
+	r.enteredKnown = r.enteredKnown || c.EnteredKnown
+	entered, control := tally{c.Entered, c.EnteredBytes}, tally{c.Control, c.ControlBytes}
+	switch c.Path {
+	case event.PathStack, event.PathLoopback, event.PathStationUpdate, event.PathNetifRx:
+		entered = tally{c.Packets, c.Bytes}
+	case event.PathControlPort:
+		control = tally{c.Packets, c.Bytes}
+	}
+	p.seen.add(c.Packets, c.Bytes)
+	p.entered.add(entered.packets, entered.bytes)
+	p.control.add(control.packets, control.bytes)
+	r.seen.add(c.Packets, c.Bytes)
+	r.entered.add(entered.packets, entered.bytes)
+	r.control.add(control.packets, control.bytes)
+}
+
+// add adds what another row of the same place has.
+func (r *row) add(o *row) {
+	for protocol, p := range o.protocols {
+		mine := r.protocols[protocol]
+		if mine == nil {
+			r.protocols[protocol] = p
+			continue
+		}
+		mine.seen.add(p.seen.packets, p.seen.bytes)
+		mine.entered.add(p.entered.packets, p.entered.bytes)
+		mine.control.add(p.control.packets, p.control.bytes)
+	}
+	r.Merged += o.Merged
+	r.seen.add(o.seen.packets, o.seen.bytes)
+	r.entered.add(o.entered.packets, o.entered.bytes)
+	r.control.add(o.control.packets, o.control.bytes)
+}
+
+// keep leaves of r only what o has, too, and takes that from o.
+func (r *row) keep(o *row) {
+	r.entered = tally{}
+	for protocol, p := range r.protocols {
+		var there *protocolRow
+		if o != nil {
+			there = o.protocols[protocol]
+		}
+		if there == nil {
+			p.entered = tally{}
+			continue
+		}
+		p.entered = tally{min(p.entered.packets, there.entered.packets), min(p.entered.bytes, there.entered.bytes)}
+		there.entered = tally{there.entered.packets - p.entered.packets, there.entered.bytes - p.entered.bytes}
+		r.entered.add(p.entered.packets, p.entered.bytes)
+		o.entered = tally{o.entered.packets - p.entered.packets, o.entered.bytes - p.entered.bytes}
+	}
+}
+
+// finish makes the row's figures of what was counted. Of what mac80211 received,
+// the stack got some, the control port some, and the rest went back to the air.
+func (r *row) finish() {
+	r.Packets, r.Bytes = r.seen.packets, r.seen.bytes
+	switch {
+	case r.Path >= event.PathStack:
+		r.Packets, r.Bytes = r.entered.packets, r.entered.bytes
+		if r.control.packets != 0 {
+			r.Undelivered = &Undelivered{RelayedBytes: new(uint64), Control: r.control.packets, ControlBytes: r.control.bytes}
+		}
+	case r.enteredKnown:
+		r.Undelivered = r.undelivered()
+	}
+	r.ethertypes()
+}
+
+func (r *row) undelivered() *Undelivered {
+	u := &Undelivered{Control: r.control.packets, ControlBytes: r.control.bytes}
+	u.Relayed = sub(r.seen.packets, r.entered.packets+r.control.packets)
+	r.Packets, r.Bytes = r.entered.packets, r.entered.bytes
+	switch {
+	case u.Relayed == 0:
+		r.Bytes = r.seen.bytes - r.control.bytes
+		r.Merged = 0 // nothing is missing: mac80211 had them apart
+		u.RelayedBytes = new(uint64)
+	case r.Merged == 0:
+		bytes := sub(r.seen.bytes, r.entered.bytes+r.control.bytes)
+		u.RelayedBytes = &bytes
+	}
+	return u
+}
+
+// ethertypes lists what entered by ethertype; recordings of early versions don't
+// tell it.
+func (r *row) ethertypes() {
+	if _, untold := r.protocols[0]; untold && len(r.protocols) == 1 {
+		return
+	}
+	for protocol, p := range r.protocols {
+		t := p.entered
+		if r.Path < event.PathStack && !r.enteredKnown {
+			t = p.seen
+		}
+		if t.packets != 0 {
+			r.Ethertypes = append(r.Ethertypes, Ethertype{protocol, t.packets, t.bytes})
+		}
+	}
+	slices.SortFunc(r.Ethertypes, func(x, y Ethertype) int {
+		return cmp.Or(cmp.Compare(y.Packets, x.Packets), cmp.Compare(x.Protocol, y.Protocol))
+	})
 }
 
 // receiver returns the netdev a flow went into: the one which, at time t, was in
@@ -123,6 +273,21 @@ func (a *Analyzer) finishDelivery() {
 		a.m.Delivery = append(a.m.Delivery, &r.Delivery)
 		r.Netns.Delivery = append(r.Netns.Delivery, &r.Delivery)
 	}
+	for key, r := range rows {
+		// What cfg80211 made up the stack has got, and couldn't know it by itself.
+		if key.path == event.PathStationUpdate {
+			key.path = event.PathStack
+			r.keep(rows[key])
+		}
+	}
+	for _, r := range rows {
+		r.finish()
+	}
+	empty := func(d *Delivery) bool { return d.Packets == 0 && d.Undelivered.Sum() == 0 }
+	a.m.Delivery = slices.DeleteFunc(a.m.Delivery, empty)
+	for _, n := range a.m.Namespaces {
+		n.Delivery = slices.DeleteFunc(n.Delivery, empty)
+	}
 	for p, rows := range byPlace {
 		first := slices.MinFunc(rows, func(x, y *row) int { return baseOrder(x, y) })
 		packets, bytes, ok := received(p.device, p.netns, p.ifindex, first)
@@ -140,13 +305,13 @@ func (a *Analyzer) finishDelivery() {
 	for _, n := range a.m.Namespaces {
 		slices.SortStableFunc(n.Delivery, byPlaceOrder)
 	}
+	a.finishDrops()
 	a.finishPace()
 }
 
 // merge takes in a row of the same lives.
 func (r *row) merge(o *row) {
-	r.Packets += o.Packets
-	r.Bytes += o.Bytes
+	r.add(o)
 	if o.First != 0 && (r.First == 0 || o.First < r.First) {
 		r.First = o.First
 	}

@@ -17,7 +17,7 @@ func (a *Analyzer) findDelivery() {
 	}
 	sums := make(map[place]uint64)
 	for _, d := range a.m.Delivery {
-		sums[place{d.Netns, d.Device, d.Ifindex}] += d.Packets
+		sums[place{d.Netns, d.Device, d.Ifindex}] += d.Received()
 	}
 	done := make(map[place]bool)
 	for _, d := range a.m.Delivery {
@@ -108,7 +108,7 @@ func deliveryProbe(name string) bool {
 			return true
 		}
 	}
-	return name == "ieee80211_deliver_skb_to_local_stack" || name == "netif_receive_skb"
+	return name == "netif_receive_skb"
 }
 
 // findUncounted: wireless interfaces that received by the kernel's account and

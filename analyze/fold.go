@@ -152,6 +152,11 @@ func (a *Analyzer) spare(foldable map[*Netns]bool, old map[*Device]bool) {
 			keepAll(r.Device)
 		}
 	}
+	for _, x := range a.m.Drops {
+		delete(foldable, x.Netns.canon())
+		delete(old, x.Device)
+		keepAll(x.Device)
+	}
 	for _, m := range a.m.Moves {
 		if m.Ordinary() {
 			continue

@@ -59,6 +59,7 @@ type Model struct {
 	// Folds count the ordinary lives that are in none of these lists.
 	Folds    []Fold
 	Delivery []*Delivery
+	Drops    []*Drop
 
 	// NsidRefusals are requests for numbers that failed, the last thousand.
 	NsidRefusals []*NsidRefusal
@@ -131,6 +132,7 @@ type Netns struct {
 	Delivery     []*Delivery
 	// Silences are in order of time for each interface.
 	Silences []*Silence
+	Drops    []*Drop
 	// Holders are some of those that Held counts, References what the kernel
 	// counts, 0 if unknown, and NSIDs the numbers by which it knows others: of
 	// the closing snapshot, or else the opening one.
@@ -457,11 +459,23 @@ type Pernet struct {
 
 // Delivery is what one path delivered to one interface in one namespace.
 type Delivery struct {
-	Netns          *Netns
-	Device         *Device
-	Ifindex        int32
-	Path           event.Path
+	Netns   *Netns
+	Device  *Device
+	Ifindex int32
+	Path    event.Path
+	// Packets and Bytes are what the stack got: with a stay's other paths, all that
+	// came into the namespace by the interface. Where its entrance isn't probed,
+	// those that Undelivered would have are among them.
 	Packets, Bytes uint64
+	// Merged is how many of the packets GRO had made part of others, so that their
+	// headers may be missing from Bytes.
+	Merged uint64
+	// Undelivered is what mac80211 received for the interface that the stack didn't
+	// get, nil if that is unknown.
+	Undelivered *Undelivered
+	// Ethertypes has the packets by ethertype, the most frequent first; nil if they
+	// weren't counted by it.
+	Ethertypes []Ethertype
 	// First and Last are the times of its first and last packet, 0 if unknown.
 	First, Last uint64
 	// RxPackets and RxBytes are the kernel's own count for that interface over
@@ -469,6 +483,54 @@ type Delivery struct {
 	RxPackets, RxBytes *uint64
 	// Rates is nil if nothing is known of when the packets came.
 	Rates *Rates
+}
+
+// Received is how many packets of the row the kernel counts in rx_packets.
+func (d *Delivery) Received() uint64 {
+	if !d.Path.Received() {
+		return 0
+	}
+	return d.Packets + d.Undelivered.Sum()
+}
+
+// Undelivered is what was received and went past the stack.
+type Undelivered struct {
+	// Relayed were for other stations of the same access point, which got them from
+	// mac80211. RelayedBytes is nil if that is unknown because of GRO.
+	Relayed      uint64
+	RelayedBytes *uint64
+	// Control went to whoever runs the authentication, by nl80211.
+	Control, ControlBytes uint64
+}
+
+// Sum is how many packets that are, 0 if unknown.
+func (u *Undelivered) Sum() uint64 {
+	if u == nil {
+		return 0
+	}
+	return u.Relayed + u.Control
+}
+
+// Ethertype is how many packets were of one protocol: its number as in
+// linux/if_ether.h, 4 for frames that have a length instead, 0 for those of which
+// there were too many others.
+type Ethertype struct {
+	Protocol       uint16
+	Packets, Bytes uint64
+}
+
+// Drop is what the stack dropped of what it got by an interface in a namespace.
+type Drop struct {
+	Netns   *Netns
+	Device  *Device
+	Ifindex int32
+	// Reason is a name of enum skb_drop_reason, or of the function that dropped the
+	// packets where the kernel gives no reason; "" if unknown.
+	Reason         string
+	Packets, Bytes uint64
+	First, Last    uint64
+
+	where uint64
 }
 
 // Severity ranks findings.

@@ -138,7 +138,7 @@ func (a *Analyzer) pace(r *row, c *event.Count) {
 	for i := range parts {
 		parts[i].From, parts[i].To = sub(parts[i].From, a.m.Began), sub(parts[i].To, a.m.Began)
 	}
-	r.series.add(parts, &figures{allPackets: c.Packets, allBytes: c.Bytes})
+	r.series.add(parts, &figures{allPackets: c.Delivered(), allBytes: c.DeliveredBytes()})
 }
 
 // came returns when the packets of a count can have come: after the reading before

@@ -42,6 +42,9 @@ static __always_inline bool is_late(__u32 probe)
 	case NST_NSID_REQUEST:
 	case NST_NSID_NOTIFY:
 	case NST_NET_BY_FD:
+	case NST_NETIF_RX:
+	case NST_RECEIVE:
+	case NST_CONTROL_PORT:
 		return true;
 	}
 	return false;
@@ -62,6 +65,19 @@ static __always_inline bool hit(__u32 probe)
 	stats = bpf_map_lookup_elem(&probe_stats, &probe);
 	if (stats)
 		__sync_fetch_and_add(&stats->hits, 1);
+	return true;
+}
+
+/* The same for programs that none interrupts that counts the same. */
+static __always_inline bool hit_alone(__u32 probe)
+{
+	struct nst_probe_stats *stats;
+
+	if (!is_recorded(probe))
+		return false;
+	stats = bpf_map_lookup_elem(&probe_stats, &probe);
+	if (stats)
+		stats->hits++;
 	return true;
 }
 

@@ -306,16 +306,35 @@ struct sock_common {
 struct sock {
 	struct sock_common __sk_common;
 };
+
+/* include/linux/skbuff.h; before 5.15 mac_header was within a group without a name */
 struct sk_buff {
 	struct sock *sk;
 	struct net_device *dev;
 	unsigned int len, data_len;
-	unsigned char *data;
+	int skb_iif;
+	__u8 pkt_type : 3;
+	__u16 protocol; /* big-endian */
+	__u16 mac_header;
+	unsigned int end; /* sk_buff_data_t on 64 bits */
+	unsigned char *head, *data;
+};
+struct skb_shared_info {
+	unsigned short gso_segs;
 };
 
 /* include/net/genetlink.h */
 struct genl_info {
 	void *user_ptr[2];
+};
+
+/* net/mac80211/ieee80211_i.h; only for programs that are given one with its type */
+struct ieee80211_sub_if_data {
+	struct net_device *dev;
+};
+struct ieee80211_rx_data {
+	struct sk_buff *skb;
+	struct ieee80211_sub_if_data *sdata;
 };
 
 #pragma clang attribute pop

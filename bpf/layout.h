@@ -93,8 +93,6 @@ static __always_inline struct wiphy *local_wiphy(struct ieee80211_local *local)
 	return (void *)local - bpf_core_field_offset(struct wiphy, priv);
 }
 
-struct ieee80211_sub_if_data; /* net/mac80211/ieee80211_i.h */
-
 /* What netdev_priv() adds to a net_device. */
 static __always_inline __u64 netdev_priv_offset(void)
 {
@@ -153,8 +151,6 @@ static __always_inline struct wireless_dev *sdata_wdev(struct ieee80211_sub_if_d
 	}
 	return NULL;
 }
-
-struct ieee80211_rx_data; /* net/mac80211/ieee80211_i.h */
 
 /* The packet that is about to be delivered, and to which netdev. */
 static __always_inline struct net_device *rx_delivery(struct ieee80211_rx_data *rx,

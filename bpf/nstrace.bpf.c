@@ -6,6 +6,7 @@
 #include "netdev.bpf.c"
 #include "request.bpf.c"
 #include "delivery.bpf.c"
+#include "stack.bpf.c"
 #include "task.bpf.c"
 #include "nsid.bpf.c"
 #include "sysctl.bpf.c"

@@ -134,9 +134,9 @@ static __always_inline void packet_send(struct nst_flow *flow, __u16 protocol, _
 	packet.seq = next_seq(NST_PACKETS);
 	packet.time = now;
 	packet.flow = *flow;
+	packet.flow.protocol = protocol; /* not 0 as in the key of an uncommon one */
 	packet.cpu = bpf_get_smp_processor_id();
 	packet.len = len;
-	packet.protocol = protocol;
 	if (snaplen)
 		packet_send_bytes(&packet, bytes.start, n, probe);
 	else

@@ -43,6 +43,8 @@ enum nst_kind {
 	NST_PERNET_EXIT = 35,
 	NST_DEVICE_RENAME = 36,
 	NST_PRE_DOIT = 37,
+	NST_STATION_UPDATE = 38,
+	NST_NETIF_RX = 39,
 	NST_TASK_SWITCH = 48,
 	NST_TASK_FORK = 49,
 	NST_TASK_EXEC = 50,
@@ -54,6 +56,10 @@ enum nst_kind {
 	NST_REGISTER_DEVICE = 57,
 	NST_UNREGISTER_SUBSYS = 58,
 	NST_UNREGISTER_DEVICE = 59,
+	NST_RX_8023 = 60,
+	NST_RECEIVE = 61,
+	NST_CONTROL_PORT = 62,
+	NST_KFREE_SKB = 63,
 
 	NST_KINDS = 64,
 };
@@ -86,8 +92,16 @@ enum nst_stage {
 	NST_STAGE_HANDLED = 3,
 };
 
+/* event.Path */
 enum nst_path {
 	NST_PATH_DELIVER_SKB = 1,
+	NST_PATH_RX_8023 = 2,
+	NST_PATH_STACK = 3,
+	NST_PATH_CONTROL_PORT = 4,
+	NST_PATH_DROPPED = 5,
+	NST_PATH_LOOPBACK = 6,
+	NST_PATH_STATION_UPDATE = 7,
+	NST_PATH_NETIF_RX = 8,
 };
 
 struct nst_net {
@@ -170,19 +184,28 @@ struct nst_step {
 	__u32 pad;
 };
 
-/* What deliveries are counted by, and the count of one CPU. */
+/* What packets are counted by. */
 struct nst_flow {
 	__u64 net;
 	__u64 cookie;
 	__u64 dev;
+	__u64 reason; /* of NST_PATH_DROPPED: enum skb_drop_reason, or where */
 	__u32 inum;
 	__s32 ifindex;
-	__u32 path;
+	__u16 path;
+	__u16 protocol; /* ethertype, 0 for those of which there are too many */
 	__u32 pad;
 };
+
+/* The count of one CPU; event.Count says what is what. */
 struct nst_count {
 	__u64 packets;
 	__u64 bytes;
+	__u64 entered;
+	__u64 entered_bytes;
+	__u64 merged;
+	__u64 control;
+	__u64 control_bytes;
 	__u64 first;
 	__u64 last;
 };
@@ -201,8 +224,7 @@ struct nst_packet {
 	struct nst_flow flow;
 	__u32 cpu;
 	__u32 len;
-	__u16 protocol;
-	__u16 captured;
+	__u32 captured;
 	__u32 pad;
 };
 

@@ -129,6 +129,9 @@ func (r *report) tellNamespaces(story map[string]string) {
 		slices.Sort(stays)
 		story["interfaces in "+name] = strings.Join(stays, ", ")
 		for _, d := range n.Delivery {
+			if d.Path == stationUpdate {
+				continue
+			}
 			story["packets of "+d.Device] = strings.TrimPrefix(story["packets of "+d.Device]+", into "+name, ", ")
 		}
 		if n.Initial {

@@ -23,6 +23,9 @@ type Recording struct {
 	// Packets says what is recorded of packets; nil if all there are, without their
 	// bytes.
 	Packets *PacketOptions `json:"packets,omitempty"`
+	// AllDevices says that packets of any netdev were counted where they enter the
+	// stack, and not only those of wireless ones.
+	AllDevices bool `json:"all_devices,omitempty"`
 	// InitNet is the inum of the initial namespace as /proc/1/ns/net had it, 0
 	// if unknown.
 	InitNet uint32 `json:"init_net"`

@@ -57,11 +57,16 @@ type bpfNstBase struct {
 }
 
 type bpfNstCount struct {
-	_       structs.HostLayout
-	Packets uint64
-	Bytes   uint64
-	First   uint64
-	Last    uint64
+	_            structs.HostLayout
+	Packets      uint64
+	Bytes        uint64
+	Entered      uint64
+	EnteredBytes uint64
+	Merged       uint64
+	Control      uint64
+	ControlBytes uint64
+	First        uint64
+	Last         uint64
 }
 
 type bpfNstDeviceName struct {
@@ -151,14 +156,16 @@ const (
 )
 
 type bpfNstFlow struct {
-	_       structs.HostLayout
-	Net     uint64
-	Cookie  uint64
-	Dev     uint64
-	Inum    uint32
-	Ifindex int32
-	Path    uint32
-	Pad     uint32
+	_        structs.HostLayout
+	Net      uint64
+	Cookie   uint64
+	Dev      uint64
+	Reason   uint64
+	Inum     uint32
+	Ifindex  int32
+	Path     uint16
+	Protocol uint16
+	Pad      uint32
 }
 
 type bpfNstKind uint32
@@ -197,6 +204,8 @@ const (
 	bpfNstKindNST_PERNET_EXIT       bpfNstKind = 35
 	bpfNstKindNST_DEVICE_RENAME     bpfNstKind = 36
 	bpfNstKindNST_PRE_DOIT          bpfNstKind = 37
+	bpfNstKindNST_STATION_UPDATE    bpfNstKind = 38
+	bpfNstKindNST_NETIF_RX          bpfNstKind = 39
 	bpfNstKindNST_TASK_SWITCH       bpfNstKind = 48
 	bpfNstKindNST_TASK_FORK         bpfNstKind = 49
 	bpfNstKindNST_TASK_EXEC         bpfNstKind = 50
@@ -208,8 +217,21 @@ const (
 	bpfNstKindNST_REGISTER_DEVICE   bpfNstKind = 57
 	bpfNstKindNST_UNREGISTER_SUBSYS bpfNstKind = 58
 	bpfNstKindNST_UNREGISTER_DEVICE bpfNstKind = 59
+	bpfNstKindNST_RX_8023           bpfNstKind = 60
+	bpfNstKindNST_RECEIVE           bpfNstKind = 61
+	bpfNstKindNST_CONTROL_PORT      bpfNstKind = 62
+	bpfNstKindNST_KFREE_SKB         bpfNstKind = 63
 	bpfNstKindNST_KINDS             bpfNstKind = 64
 )
+
+type bpfNstMarks struct {
+	_   structs.HostLayout
+	Way [4]struct {
+		_    structs.HostLayout
+		Tag  uint64
+		Time uint64
+	}
+}
 
 type bpfNstPacket struct {
 	_        structs.HostLayout
@@ -218,15 +240,21 @@ type bpfNstPacket struct {
 	Flow     bpfNstFlow
 	Cpu      uint32
 	Len      uint32
-	Protocol uint16
-	Captured uint16
+	Captured uint32
 	Pad      uint32
 }
 
 type bpfNstPath uint32
 
 const (
-	bpfNstPathNST_PATH_DELIVER_SKB bpfNstPath = 1
+	bpfNstPathNST_PATH_DELIVER_SKB    bpfNstPath = 1
+	bpfNstPathNST_PATH_RX_8023        bpfNstPath = 2
+	bpfNstPathNST_PATH_STACK          bpfNstPath = 3
+	bpfNstPathNST_PATH_CONTROL_PORT   bpfNstPath = 4
+	bpfNstPathNST_PATH_DROPPED        bpfNstPath = 5
+	bpfNstPathNST_PATH_LOOPBACK       bpfNstPath = 6
+	bpfNstPathNST_PATH_STATION_UPDATE bpfNstPath = 7
+	bpfNstPathNST_PATH_NETIF_RX       bpfNstPath = 8
 )
 
 type bpfNstPhase uint32
@@ -390,8 +418,14 @@ const (
 	bpfMapCalls                      = "calls"
 	bpfMapDrops                      = "drops"
 	bpfMapFlowBases                  = "flow_bases"
+	bpfMapFlowCache                  = "flow_cache"
+	bpfMapFlowCounts                 = "flow_counts"
+	bpfMapFlowDevices                = "flow_devices"
+	bpfMapFlowOwners                 = "flow_owners"
 	bpfMapFlows                      = "flows"
+	bpfMapFreeFlows                  = "free_flows"
 	bpfMapLifecycle                  = "lifecycle"
+	bpfMapMarks                      = "marks"
 	bpfMapPacketDevices              = "packet_devices"
 	bpfMapPacketEthertypes           = "packet_ethertypes"
 	bpfMapPacketNetns                = "packet_netns"
@@ -406,6 +440,8 @@ const (
 	bpfProgCleanupNetFexit           = "cleanup_net_fexit"
 	bpfProgCleanupNetKprobe          = "cleanup_net_kprobe"
 	bpfProgCleanupNetKretprobe       = "cleanup_net_kretprobe"
+	bpfProgControlPortFentry         = "control_port_fentry"
+	bpfProgControlPortKprobe         = "control_port_kprobe"
 	bpfProgCopyNetFentry             = "copy_net_fentry"
 	bpfProgCopyNetFexit              = "copy_net_fexit"
 	bpfProgCopyNetKprobe             = "copy_net_kprobe"
@@ -423,6 +459,9 @@ const (
 	bpfProgIfAddKretprobe            = "if_add_kretprobe"
 	bpfProgIfRemoveFentry            = "if_remove_fentry"
 	bpfProgIfRemoveKprobe            = "if_remove_kprobe"
+	bpfProgKfreeSkbTracepoint        = "kfree_skb_tracepoint"
+	bpfProgLayer2UpdateFentry        = "layer2_update_fentry"
+	bpfProgLayer2UpdateKprobe        = "layer2_update_kprobe"
 	bpfProgNetByFdFentry             = "net_by_fd_fentry"
 	bpfProgNetByFdFexit              = "net_by_fd_fexit"
 	bpfProgNetByFdKprobe             = "net_by_fd_kprobe"
@@ -445,6 +484,7 @@ const (
 	bpfProgNetdevRenameKretprobe     = "netdev_rename_kretprobe"
 	bpfProgNetdevUnregisterFentry    = "netdev_unregister_fentry"
 	bpfProgNetdevUnregisterKprobe    = "netdev_unregister_kprobe"
+	bpfProgNetifRxTracepoint         = "netif_rx_tracepoint"
 	bpfProgNetnsPutFentry            = "netns_put_fentry"
 	bpfProgNetnsPutFexit             = "netns_put_fexit"
 	bpfProgNetnsPutKprobe            = "netns_put_kprobe"
@@ -477,6 +517,7 @@ const (
 	bpfProgPreDoitKretprobe          = "pre_doit_kretprobe"
 	bpfProgPutNetFentry              = "put_net_fentry"
 	bpfProgPutNetKprobe              = "put_net_kprobe"
+	bpfProgReceiveTracepoint         = "receive_tracepoint"
 	bpfProgRegisterDeviceFentry      = "register_device_fentry"
 	bpfProgRegisterDeviceKprobe      = "register_device_kprobe"
 	bpfProgRegisterPernetFentry      = "register_pernet_fentry"
@@ -489,6 +530,8 @@ const (
 	bpfProgRtnetlinkFexit            = "rtnetlink_fexit"
 	bpfProgRtnetlinkKprobe           = "rtnetlink_kprobe"
 	bpfProgRtnetlinkKretprobe        = "rtnetlink_kretprobe"
+	bpfProgRx8023Fentry              = "rx_8023_fentry"
+	bpfProgRx8023Kprobe              = "rx_8023_kprobe"
 	bpfProgSetupNetFentry            = "setup_net_fentry"
 	bpfProgSetupNetFexit             = "setup_net_fexit"
 	bpfProgSetupNetKprobe            = "setup_net_kprobe"
@@ -540,6 +583,10 @@ const (
 	bpfProgWirelessExitFexit         = "wireless_exit_fexit"
 	bpfProgWirelessExitKprobe        = "wireless_exit_kprobe"
 	bpfProgWirelessExitKretprobe     = "wireless_exit_kretprobe"
+	bpfVarAllDevices                 = "all_devices"
+	bpfVarFlowGeneration             = "flow_generation"
+	bpfVarFlowsMade                  = "flows_made"
+	bpfVarHaveDropReason             = "have_drop_reason"
 	bpfVarHaveFetch                  = "have_fetch"
 	bpfVarInitialNet                 = "initial_net"
 	bpfVarNetdevMoveArgs             = "netdev_move_args"
@@ -564,7 +611,9 @@ const (
 	bpfVarSelectNetns                = "select_netns"
 	bpfVarSetupNetArgs               = "setup_net_args"
 	bpfVarSnaplen                    = "snaplen"
+	bpfVarStackCounts                = "stack_counts"
 	bpfVarStagesKnown                = "stages_known"
+	bpfVarUncommonFlows              = "uncommon_flows"
 	bpfVarUnusedNstDrop              = "unused_nst_drop"
 	bpfVarUnusedNstEvent             = "unused_nst_event"
 	bpfVarUnusedNstFlag              = "unused_nst_flag"
@@ -630,6 +679,8 @@ type bpfProgramSpecs struct {
 	CleanupNetFexit           *ebpf.ProgramSpec `ebpf:"cleanup_net_fexit"`
 	CleanupNetKprobe          *ebpf.ProgramSpec `ebpf:"cleanup_net_kprobe"`
 	CleanupNetKretprobe       *ebpf.ProgramSpec `ebpf:"cleanup_net_kretprobe"`
+	ControlPortFentry         *ebpf.ProgramSpec `ebpf:"control_port_fentry"`
+	ControlPortKprobe         *ebpf.ProgramSpec `ebpf:"control_port_kprobe"`
 	CopyNetFentry             *ebpf.ProgramSpec `ebpf:"copy_net_fentry"`
 	CopyNetFexit              *ebpf.ProgramSpec `ebpf:"copy_net_fexit"`
 	CopyNetKprobe             *ebpf.ProgramSpec `ebpf:"copy_net_kprobe"`
@@ -647,6 +698,9 @@ type bpfProgramSpecs struct {
 	IfAddKretprobe            *ebpf.ProgramSpec `ebpf:"if_add_kretprobe"`
 	IfRemoveFentry            *ebpf.ProgramSpec `ebpf:"if_remove_fentry"`
 	IfRemoveKprobe            *ebpf.ProgramSpec `ebpf:"if_remove_kprobe"`
+	KfreeSkbTracepoint        *ebpf.ProgramSpec `ebpf:"kfree_skb_tracepoint"`
+	Layer2UpdateFentry        *ebpf.ProgramSpec `ebpf:"layer2_update_fentry"`
+	Layer2UpdateKprobe        *ebpf.ProgramSpec `ebpf:"layer2_update_kprobe"`
 	NetByFdFentry             *ebpf.ProgramSpec `ebpf:"net_by_fd_fentry"`
 	NetByFdFexit              *ebpf.ProgramSpec `ebpf:"net_by_fd_fexit"`
 	NetByFdKprobe             *ebpf.ProgramSpec `ebpf:"net_by_fd_kprobe"`
@@ -669,6 +723,7 @@ type bpfProgramSpecs struct {
 	NetdevRenameKretprobe     *ebpf.ProgramSpec `ebpf:"netdev_rename_kretprobe"`
 	NetdevUnregisterFentry    *ebpf.ProgramSpec `ebpf:"netdev_unregister_fentry"`
 	NetdevUnregisterKprobe    *ebpf.ProgramSpec `ebpf:"netdev_unregister_kprobe"`
+	NetifRxTracepoint         *ebpf.ProgramSpec `ebpf:"netif_rx_tracepoint"`
 	NetnsPutFentry            *ebpf.ProgramSpec `ebpf:"netns_put_fentry"`
 	NetnsPutFexit             *ebpf.ProgramSpec `ebpf:"netns_put_fexit"`
 	NetnsPutKprobe            *ebpf.ProgramSpec `ebpf:"netns_put_kprobe"`
@@ -701,6 +756,7 @@ type bpfProgramSpecs struct {
 	PreDoitKretprobe          *ebpf.ProgramSpec `ebpf:"pre_doit_kretprobe"`
 	PutNetFentry              *ebpf.ProgramSpec `ebpf:"put_net_fentry"`
 	PutNetKprobe              *ebpf.ProgramSpec `ebpf:"put_net_kprobe"`
+	ReceiveTracepoint         *ebpf.ProgramSpec `ebpf:"receive_tracepoint"`
 	RegisterDeviceFentry      *ebpf.ProgramSpec `ebpf:"register_device_fentry"`
 	RegisterDeviceKprobe      *ebpf.ProgramSpec `ebpf:"register_device_kprobe"`
 	RegisterPernetFentry      *ebpf.ProgramSpec `ebpf:"register_pernet_fentry"`
@@ -713,6 +769,8 @@ type bpfProgramSpecs struct {
 	RtnetlinkFexit            *ebpf.ProgramSpec `ebpf:"rtnetlink_fexit"`
 	RtnetlinkKprobe           *ebpf.ProgramSpec `ebpf:"rtnetlink_kprobe"`
 	RtnetlinkKretprobe        *ebpf.ProgramSpec `ebpf:"rtnetlink_kretprobe"`
+	Rx8023Fentry              *ebpf.ProgramSpec `ebpf:"rx_8023_fentry"`
+	Rx8023Kprobe              *ebpf.ProgramSpec `ebpf:"rx_8023_kprobe"`
 	SetupNetFentry            *ebpf.ProgramSpec `ebpf:"setup_net_fentry"`
 	SetupNetFexit             *ebpf.ProgramSpec `ebpf:"setup_net_fexit"`
 	SetupNetKprobe            *ebpf.ProgramSpec `ebpf:"setup_net_kprobe"`
@@ -773,8 +831,14 @@ type bpfMapSpecs struct {
 	Calls            *ebpf.MapSpec `ebpf:"calls"`
 	Drops            *ebpf.MapSpec `ebpf:"drops"`
 	FlowBases        *ebpf.MapSpec `ebpf:"flow_bases"`
+	FlowCache        *ebpf.MapSpec `ebpf:"flow_cache"`
+	FlowCounts       *ebpf.MapSpec `ebpf:"flow_counts"`
+	FlowDevices      *ebpf.MapSpec `ebpf:"flow_devices"`
+	FlowOwners       *ebpf.MapSpec `ebpf:"flow_owners"`
 	Flows            *ebpf.MapSpec `ebpf:"flows"`
+	FreeFlows        *ebpf.MapSpec `ebpf:"free_flows"`
 	Lifecycle        *ebpf.MapSpec `ebpf:"lifecycle"`
+	Marks            *ebpf.MapSpec `ebpf:"marks"`
 	PacketDevices    *ebpf.MapSpec `ebpf:"packet_devices"`
 	PacketEthertypes *ebpf.MapSpec `ebpf:"packet_ethertypes"`
 	PacketNetns      *ebpf.MapSpec `ebpf:"packet_netns"`
@@ -791,6 +855,10 @@ type bpfMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfVariableSpecs struct {
+	AllDevices         *ebpf.VariableSpec `ebpf:"all_devices"`
+	FlowGeneration     *ebpf.VariableSpec `ebpf:"flow_generation"`
+	FlowsMade          *ebpf.VariableSpec `ebpf:"flows_made"`
+	HaveDropReason     *ebpf.VariableSpec `ebpf:"have_drop_reason"`
 	HaveFetch          *ebpf.VariableSpec `ebpf:"have_fetch"`
 	InitialNet         *ebpf.VariableSpec `ebpf:"initial_net"`
 	NetdevMoveArgs     *ebpf.VariableSpec `ebpf:"netdev_move_args"`
@@ -815,7 +883,9 @@ type bpfVariableSpecs struct {
 	SelectNetns        *ebpf.VariableSpec `ebpf:"select_netns"`
 	SetupNetArgs       *ebpf.VariableSpec `ebpf:"setup_net_args"`
 	Snaplen            *ebpf.VariableSpec `ebpf:"snaplen"`
+	StackCounts        *ebpf.VariableSpec `ebpf:"stack_counts"`
 	StagesKnown        *ebpf.VariableSpec `ebpf:"stages_known"`
+	UncommonFlows      *ebpf.VariableSpec `ebpf:"uncommon_flows"`
 	UnusedNstDrop      *ebpf.VariableSpec `ebpf:"unused_nst_drop"`
 	UnusedNstEvent     *ebpf.VariableSpec `ebpf:"unused_nst_event"`
 	UnusedNstFlag      *ebpf.VariableSpec `ebpf:"unused_nst_flag"`
@@ -858,8 +928,14 @@ type bpfMaps struct {
 	Calls            *ebpf.Map `ebpf:"calls"`
 	Drops            *ebpf.Map `ebpf:"drops"`
 	FlowBases        *ebpf.Map `ebpf:"flow_bases"`
+	FlowCache        *ebpf.Map `ebpf:"flow_cache"`
+	FlowCounts       *ebpf.Map `ebpf:"flow_counts"`
+	FlowDevices      *ebpf.Map `ebpf:"flow_devices"`
+	FlowOwners       *ebpf.Map `ebpf:"flow_owners"`
 	Flows            *ebpf.Map `ebpf:"flows"`
+	FreeFlows        *ebpf.Map `ebpf:"free_flows"`
 	Lifecycle        *ebpf.Map `ebpf:"lifecycle"`
+	Marks            *ebpf.Map `ebpf:"marks"`
 	PacketDevices    *ebpf.Map `ebpf:"packet_devices"`
 	PacketEthertypes *ebpf.Map `ebpf:"packet_ethertypes"`
 	PacketNetns      *ebpf.Map `ebpf:"packet_netns"`
@@ -877,8 +953,14 @@ func (m *bpfMaps) Close() error {
 		m.Calls,
 		m.Drops,
 		m.FlowBases,
+		m.FlowCache,
+		m.FlowCounts,
+		m.FlowDevices,
+		m.FlowOwners,
 		m.Flows,
+		m.FreeFlows,
 		m.Lifecycle,
+		m.Marks,
 		m.PacketDevices,
 		m.PacketEthertypes,
 		m.PacketNetns,
@@ -896,6 +978,10 @@ func (m *bpfMaps) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfVariables struct {
+	AllDevices         *ebpf.Variable `ebpf:"all_devices"`
+	FlowGeneration     *ebpf.Variable `ebpf:"flow_generation"`
+	FlowsMade          *ebpf.Variable `ebpf:"flows_made"`
+	HaveDropReason     *ebpf.Variable `ebpf:"have_drop_reason"`
 	HaveFetch          *ebpf.Variable `ebpf:"have_fetch"`
 	InitialNet         *ebpf.Variable `ebpf:"initial_net"`
 	NetdevMoveArgs     *ebpf.Variable `ebpf:"netdev_move_args"`
@@ -920,7 +1006,9 @@ type bpfVariables struct {
 	SelectNetns        *ebpf.Variable `ebpf:"select_netns"`
 	SetupNetArgs       *ebpf.Variable `ebpf:"setup_net_args"`
 	Snaplen            *ebpf.Variable `ebpf:"snaplen"`
+	StackCounts        *ebpf.Variable `ebpf:"stack_counts"`
 	StagesKnown        *ebpf.Variable `ebpf:"stages_known"`
+	UncommonFlows      *ebpf.Variable `ebpf:"uncommon_flows"`
 	UnusedNstDrop      *ebpf.Variable `ebpf:"unused_nst_drop"`
 	UnusedNstEvent     *ebpf.Variable `ebpf:"unused_nst_event"`
 	UnusedNstFlag      *ebpf.Variable `ebpf:"unused_nst_flag"`
@@ -948,6 +1036,8 @@ type bpfPrograms struct {
 	CleanupNetFexit           *ebpf.Program `ebpf:"cleanup_net_fexit"`
 	CleanupNetKprobe          *ebpf.Program `ebpf:"cleanup_net_kprobe"`
 	CleanupNetKretprobe       *ebpf.Program `ebpf:"cleanup_net_kretprobe"`
+	ControlPortFentry         *ebpf.Program `ebpf:"control_port_fentry"`
+	ControlPortKprobe         *ebpf.Program `ebpf:"control_port_kprobe"`
 	CopyNetFentry             *ebpf.Program `ebpf:"copy_net_fentry"`
 	CopyNetFexit              *ebpf.Program `ebpf:"copy_net_fexit"`
 	CopyNetKprobe             *ebpf.Program `ebpf:"copy_net_kprobe"`
@@ -965,6 +1055,9 @@ type bpfPrograms struct {
 	IfAddKretprobe            *ebpf.Program `ebpf:"if_add_kretprobe"`
 	IfRemoveFentry            *ebpf.Program `ebpf:"if_remove_fentry"`
 	IfRemoveKprobe            *ebpf.Program `ebpf:"if_remove_kprobe"`
+	KfreeSkbTracepoint        *ebpf.Program `ebpf:"kfree_skb_tracepoint"`
+	Layer2UpdateFentry        *ebpf.Program `ebpf:"layer2_update_fentry"`
+	Layer2UpdateKprobe        *ebpf.Program `ebpf:"layer2_update_kprobe"`
 	NetByFdFentry             *ebpf.Program `ebpf:"net_by_fd_fentry"`
 	NetByFdFexit              *ebpf.Program `ebpf:"net_by_fd_fexit"`
 	NetByFdKprobe             *ebpf.Program `ebpf:"net_by_fd_kprobe"`
@@ -987,6 +1080,7 @@ type bpfPrograms struct {
 	NetdevRenameKretprobe     *ebpf.Program `ebpf:"netdev_rename_kretprobe"`
 	NetdevUnregisterFentry    *ebpf.Program `ebpf:"netdev_unregister_fentry"`
 	NetdevUnregisterKprobe    *ebpf.Program `ebpf:"netdev_unregister_kprobe"`
+	NetifRxTracepoint         *ebpf.Program `ebpf:"netif_rx_tracepoint"`
 	NetnsPutFentry            *ebpf.Program `ebpf:"netns_put_fentry"`
 	NetnsPutFexit             *ebpf.Program `ebpf:"netns_put_fexit"`
 	NetnsPutKprobe            *ebpf.Program `ebpf:"netns_put_kprobe"`
@@ -1019,6 +1113,7 @@ type bpfPrograms struct {
 	PreDoitKretprobe          *ebpf.Program `ebpf:"pre_doit_kretprobe"`
 	PutNetFentry              *ebpf.Program `ebpf:"put_net_fentry"`
 	PutNetKprobe              *ebpf.Program `ebpf:"put_net_kprobe"`
+	ReceiveTracepoint         *ebpf.Program `ebpf:"receive_tracepoint"`
 	RegisterDeviceFentry      *ebpf.Program `ebpf:"register_device_fentry"`
 	RegisterDeviceKprobe      *ebpf.Program `ebpf:"register_device_kprobe"`
 	RegisterPernetFentry      *ebpf.Program `ebpf:"register_pernet_fentry"`
@@ -1031,6 +1126,8 @@ type bpfPrograms struct {
 	RtnetlinkFexit            *ebpf.Program `ebpf:"rtnetlink_fexit"`
 	RtnetlinkKprobe           *ebpf.Program `ebpf:"rtnetlink_kprobe"`
 	RtnetlinkKretprobe        *ebpf.Program `ebpf:"rtnetlink_kretprobe"`
+	Rx8023Fentry              *ebpf.Program `ebpf:"rx_8023_fentry"`
+	Rx8023Kprobe              *ebpf.Program `ebpf:"rx_8023_kprobe"`
 	SetupNetFentry            *ebpf.Program `ebpf:"setup_net_fentry"`
 	SetupNetFexit             *ebpf.Program `ebpf:"setup_net_fexit"`
 	SetupNetKprobe            *ebpf.Program `ebpf:"setup_net_kprobe"`
@@ -1090,6 +1187,8 @@ func (p *bpfPrograms) Close() error {
 		p.CleanupNetFexit,
 		p.CleanupNetKprobe,
 		p.CleanupNetKretprobe,
+		p.ControlPortFentry,
+		p.ControlPortKprobe,
 		p.CopyNetFentry,
 		p.CopyNetFexit,
 		p.CopyNetKprobe,
@@ -1107,6 +1206,9 @@ func (p *bpfPrograms) Close() error {
 		p.IfAddKretprobe,
 		p.IfRemoveFentry,
 		p.IfRemoveKprobe,
+		p.KfreeSkbTracepoint,
+		p.Layer2UpdateFentry,
+		p.Layer2UpdateKprobe,
 		p.NetByFdFentry,
 		p.NetByFdFexit,
 		p.NetByFdKprobe,
@@ -1129,6 +1231,7 @@ func (p *bpfPrograms) Close() error {
 		p.NetdevRenameKretprobe,
 		p.NetdevUnregisterFentry,
 		p.NetdevUnregisterKprobe,
+		p.NetifRxTracepoint,
 		p.NetnsPutFentry,
 		p.NetnsPutFexit,
 		p.NetnsPutKprobe,
@@ -1161,6 +1264,7 @@ func (p *bpfPrograms) Close() error {
 		p.PreDoitKretprobe,
 		p.PutNetFentry,
 		p.PutNetKprobe,
+		p.ReceiveTracepoint,
 		p.RegisterDeviceFentry,
 		p.RegisterDeviceKprobe,
 		p.RegisterPernetFentry,
@@ -1173,6 +1277,8 @@ func (p *bpfPrograms) Close() error {
 		p.RtnetlinkFexit,
 		p.RtnetlinkKprobe,
 		p.RtnetlinkKretprobe,
+		p.Rx8023Fentry,
+		p.Rx8023Kprobe,
 		p.SetupNetFentry,
 		p.SetupNetFexit,
 		p.SetupNetKprobe,

@@ -146,7 +146,7 @@ func (d *decoder) packetRecord(record []byte) (*event.Packet, bool) {
 		return nil, false
 	}
 	r := (*bpfNstPacket)(unsafe.Pointer(unsafe.SliceData(record)))
-	if r.Cpu >= maxCPUs || r.Flow.Path >= uint32(event.PathCount) {
+	if r.Cpu >= maxCPUs || r.Flow.Path >= uint16(event.PathCount) {
 		d.undecoded++
 		return nil, false
 	}
@@ -162,7 +162,7 @@ func (d *decoder) packetRecord(record []byte) (*event.Packet, bool) {
 	flow := (*bpfNstFlow)(unsafe.Pointer(&r.Flow))
 	d.packet = event.Packet{
 		Flow: flowOf(flow), Seq: r.Seq, Time: r.Time, CPU: r.Cpu,
-		Length: r.Len, Protocol: r.Protocol, Data: data,
+		Length: r.Len, Protocol: r.Flow.Protocol, Data: data,
 	}
 	return &d.packet, true
 }

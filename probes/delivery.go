@@ -5,18 +5,38 @@ package probes
 import (
 	"errors"
 	"fmt"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 
 	"github.com/nstrace/nstrace/event"
 )
 
+// flowMaps are the maps whose size is that of the table of flows, and perCPUMaps
+// those that are as large once more for each CPU.
+var (
+	flowMaps   = []string{"flows", "free_flows", "flow_bases", "flow_devices"}
+	perCPUMaps = []string{"flow_counts", "flow_cache"}
+)
+
 // counters reads deliveries out of the kernel's per-CPU counters.
 type counters struct {
-	flows, bases *ebpf.Map
-	known        map[bpfNstFlow]*flowState
-	perCPU       []bpfNstCount
-	count        event.Count
+	flows, free, bases, devices *ebpf.Map
+	// counts is the memory of flow_counts: flows for each CPU.
+	counts *ebpf.Memory
+	// made is how many flows were ever made, and generation changes when some
+	// are taken out (bpf/flow.h).
+	made       interface{ Get(any) error }
+	generation interface{ Set(any) error }
+	// removed is how many were taken out, and version the generation.
+	removed, version uint32
+	known            map[bpfNstFlow]*flowState
+	order            []*flowState
+	perCPU           []bpfNstCount
+	count            event.Count
+	reasons          map[uint64]string
+	// entrance says that the stack's entrance is probed.
+	entrance bool
 	// gone are devices that were unregistered, and when: once closed they
 	// deliver no more, so their flows can be taken out after the next reading.
 	gone map[uint64]uint64
@@ -24,16 +44,54 @@ type counters struct {
 	before uint64
 }
 
-// flowState is what was read of a flow so far.
+// flowState is a flow with what was read of it so far.
 type flowState struct {
-	packets, bytes, last uint64
+	flow  bpfNstFlow
+	index uint32
+	based bool
+	read  bpfNstCount
 }
 
-func newCounters(maps map[string]*ebpf.Map) *counters {
-	return &counters{
-		flows: maps["flows"], bases: maps["flow_bases"],
-		known: map[bpfNstFlow]*flowState{}, gone: map[uint64]uint64{},
+// newCounters makes all counters free.
+func newCounters(maps map[string]*ebpf.Map, made interface{ Get(any) error }, generation interface{ Set(any) error }, cpus int, delivery Delivery) (*counters, error) {
+	c := &counters{made: made, generation: generation, known: map[bpfNstFlow]*flowState{}, gone: map[uint64]uint64{}}
+	if delivery == DeliveryOff {
+		return c, nil
 	}
+	for i, m := range []**ebpf.Map{&c.flows, &c.free, &c.bases, &c.devices} {
+		*m = maps[flowMaps[i]]
+	}
+	var err error
+	if c.counts, err = maps["flow_counts"].Memory(); err != nil {
+		return nil, fmt.Errorf("map the delivery counters: %w", err)
+	}
+	c.perCPU = make([]bpfNstCount, cpus)
+	for i := c.free.MaxEntries(); i > 0; i-- {
+		if err := c.release(i - 1); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// release makes a counter free.
+func (c *counters) release(index uint32) error {
+	if err := c.free.Put(nil, index); err != nil {
+		return fmt.Errorf("make a delivery counter free: %w", err)
+	}
+	return nil
+}
+
+// each copies the counters that a flow has on each CPU, to perCPU or from there.
+func (c *counters) each(index uint32, access func([]byte, int64) (int, error)) error {
+	const size = int(unsafe.Sizeof(bpfNstCount{}))
+	for cpu := range c.perCPU {
+		at := (cpu*int(c.free.MaxEntries()) + int(index)) * size
+		if _, err := access(unsafe.Slice((*byte)(unsafe.Pointer(&c.perCPU[cpu])), size), int64(at)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // unregistered notes that a device is gone.
@@ -44,39 +102,102 @@ func (c *counters) read(now uint64, report func(*event.Count)) error {
 	if c.flows == nil {
 		return nil
 	}
-	var (
-		flow bpfNstFlow
-		dead []bpfNstFlow
-	)
-	flows := c.flows.Iterate()
-	for flows.Next(&flow, &c.perCPU) {
+	if err := c.look(); err != nil {
+		return err
+	}
+	dead := 0
+	for _, f := range c.order {
+		if err := c.each(f.index, c.counts.ReadAt); err != nil {
+			return fmt.Errorf("read the delivery counters: %w", err)
+		}
 		sum := sumCounts(c.perCPU)
-		if err := c.readFlow(flow, sum, now, report); err != nil {
+		if err := c.readFlow(f, &sum, now, report); err != nil {
 			return err
 		}
 		// Its address may be another device's already, which delivers.
-		if since, ok := c.gone[flow.Dev]; ok && sum.Last <= since {
-			dead = append(dead, flow)
+		if since, ok := c.gone[f.flow.Dev]; ok && sum.Last <= since {
+			dead++
+		}
+	}
+	c.before = now
+	var err error
+	if dead > 0 {
+		err = c.remove()
+	}
+	clear(c.gone)
+	return err
+}
+
+// look finds the flows that are new.
+func (c *counters) look() error {
+	var made uint32
+	if err := c.made.Get(&made); err != nil {
+		return fmt.Errorf("read how many flows there are: %w", err)
+	}
+	if made-c.removed == uint32(len(c.known)) {
+		return nil
+	}
+	var flow bpfNstFlow
+	var index uint32
+	flows := c.flows.Iterate()
+	for flows.Next(&flow, &index) {
+		if c.known[flow] == nil {
+			f := &flowState{flow: flow, index: index}
+			c.known[flow] = f
+			c.order = append(c.order, f)
 		}
 	}
 	if err := flows.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
-		return fmt.Errorf("read the delivery counters: %w", err)
+		return fmt.Errorf("read the flows: %w", err)
 	}
-	for _, flow := range dead {
-		c.flows.Delete(&flow)
-		c.bases.Delete(&flow)
-		delete(c.known, flow)
+	return nil
+}
+
+// remove takes out the flows of devices that are gone.
+func (c *counters) remove() error {
+	var dead []*flowState
+	stay := c.order[:0]
+	for _, f := range c.order {
+		if since, ok := c.gone[f.flow.Dev]; ok && f.read.Last <= since {
+			dead = append(dead, f)
+			c.flows.Delete(&f.flow)
+			c.bases.Delete(&f.flow)
+			c.devices.Delete(&f.flow.Dev)
+			delete(c.known, f.flow)
+			c.removed++
+			continue
+		}
+		stay = append(stay, f)
 	}
-	clear(c.gone)
-	c.before = now
+	clear(c.order[len(stay):])
+	c.order = stay
+	c.version++
+	if err := c.generation.Set(c.version); err != nil {
+		return fmt.Errorf("take out what devices delivered that are gone: %w", err)
+	}
+	clear(c.perCPU)
+	for _, f := range dead {
+		if err := c.each(f.index, c.counts.WriteAt); err != nil {
+			return fmt.Errorf("make a delivery counter free: %w", err)
+		}
+		if err := c.release(f.index); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
 // sumCounts puts together what the CPUs counted of one flow.
 func sumCounts(perCPU []bpfNstCount) (sum bpfNstCount) {
-	for _, n := range perCPU {
+	for i := range perCPU {
+		n := &perCPU[i]
 		sum.Packets += n.Packets
 		sum.Bytes += n.Bytes
+		sum.Entered += n.Entered
+		sum.EnteredBytes += n.EnteredBytes
+		sum.Merged += n.Merged
+		sum.Control += n.Control
+		sum.ControlBytes += n.ControlBytes
 		if n.First != 0 && (sum.First == 0 || n.First < sum.First) {
 			sum.First = n.First
 		}
@@ -85,25 +206,43 @@ func sumCounts(perCPU []bpfNstCount) (sum bpfNstCount) {
 	return sum
 }
 
-func (c *counters) readFlow(flow bpfNstFlow, sum bpfNstCount, now uint64, report func(*event.Count)) error {
-	state := c.known[flow]
-	if state != nil && sum.Packets == state.packets && sum.Bytes == state.bytes {
+func (c *counters) readFlow(f *flowState, sum *bpfNstCount, now uint64, report func(*event.Count)) error {
+	if *sum == f.read {
 		return nil
 	}
-	c.count = event.Count{Flow: flowOf(&flow), Time: now, First: sum.First, Last: sum.Last}
-	if state == nil {
-		state = &flowState{}
-		c.known[flow] = state
-		if err := c.readBase(&flow); err != nil {
+	c.count = event.Count{
+		Flow: flowOf(&f.flow), Time: now, First: sum.First, Last: sum.Last,
+		Packets: sum.Packets - f.read.Packets, Bytes: sum.Bytes - f.read.Bytes,
+		Entered: sum.Entered - f.read.Entered, EnteredBytes: sum.EnteredBytes - f.read.EnteredBytes,
+		Control: sum.Control - f.read.Control, ControlBytes: sum.ControlBytes - f.read.ControlBytes,
+		Merged: sum.Merged - f.read.Merged, Protocol: f.flow.Protocol, EnteredKnown: c.entrance,
+	}
+	before := f.read.Last
+	f.read = *sum
+	if c.count.Path == event.PathDropped {
+		c.count.Reason, c.count.Where = c.reason(f.flow.Reason)
+	}
+	if !f.based {
+		f.based = true
+		if err := c.readBase(&f.flow); err != nil {
 			return err
 		}
 	} else {
-		c.count.Since = max(c.before, state.last) // reading takes its time
+		c.count.Since = max(c.before, before) // reading takes its time
 	}
-	c.count.Packets, c.count.Bytes = sum.Packets-state.packets, sum.Bytes-state.bytes
-	state.packets, state.bytes, state.last = sum.Packets, sum.Bytes, sum.Last
 	report(&c.count)
 	return nil
+}
+
+// reason tells what a packet was dropped for, or where.
+func (c *counters) reason(given uint64) (name string, where uint64) {
+	if c.reasons == nil {
+		return "", given
+	}
+	if name, ok := c.reasons[given]; ok {
+		return name, 0
+	}
+	return fmt.Sprintf("%#x", given), 0
 }
 
 func (c *counters) readBase(flow *bpfNstFlow) error {

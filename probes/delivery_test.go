@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"github.com/nstrace/nstrace/event"
 )
@@ -37,10 +38,23 @@ func TestSumCounts(t *testing.T) {
 	}
 }
 
+// variable is one of the programs'.
+type variable uint32
+
+func (v *variable) Get(to any) error {
+	*to.(*uint32) = uint32(*v)
+	return nil
+}
+
+func (v *variable) Set(from any) error {
+	*v = variable(from.(uint32))
+	return nil
+}
+
 // flows has the kernel's own maps, filled by the test in place of the programs.
 type flows struct {
 	*counters
-	cpus int
+	made, generation variable
 }
 
 func newFlows(t *testing.T) *flows {
@@ -50,26 +64,43 @@ func newFlows(t *testing.T) *flows {
 	if err != nil {
 		t.Fatal(err)
 	}
-	maps := map[string]*ebpf.Map{}
-	for _, name := range []string{"flows", "flow_bases"} {
-		maps[name] = newMap(t, spec.Maps[name])
-	}
 	cpus, err := ebpf.PossibleCPU()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &flows{newCounters(maps), cpus}
+	maps := map[string]*ebpf.Map{}
+	for _, name := range slices.Concat(flowMaps, perCPUMaps) {
+		if slices.Contains(perCPUMaps, name) {
+			spec.Maps[name].MaxEntries *= uint32(cpus)
+		}
+		maps[name] = newMap(t, spec.Maps[name])
+	}
+	f := &flows{}
+	if f.counters, err = newCounters(maps, &f.made, &f.generation, cpus, DeliveryCount); err != nil {
+		t.Fatal(err)
+	}
+	return f
 }
 
 // put gives a flow its counts; CPUs beyond the machine's count on the last one.
 func (f *flows) put(t *testing.T, flow bpfNstFlow, perCPU ...bpfNstCount) {
 	t.Helper()
-	values := make([]bpfNstCount, f.cpus)
+	clear(f.perCPU)
 	for i, n := range perCPU {
-		v := &values[min(i, f.cpus-1)]
+		v := &f.perCPU[min(i, len(f.perCPU)-1)]
 		*v = sumCounts([]bpfNstCount{*v, n})
 	}
-	if err := f.flows.Put(&flow, values); err != nil {
+	var index uint32
+	if err := f.flows.Lookup(&flow, &index); err != nil {
+		if err := f.free.LookupAndDelete(nil, &index); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.flows.Put(&flow, index); err != nil {
+			t.Fatal(err)
+		}
+		f.made++
+	}
+	if err := f.each(index, f.counts.WriteAt); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -97,13 +128,13 @@ func (f *flows) wants(t *testing.T, now uint64, want ...event.Count) {
 // has reports whether the kernel still has the flow, and its base.
 func (f *flows) has(t *testing.T, flow bpfNstFlow) (counted, based bool) {
 	t.Helper()
-	var values []bpfNstCount
+	var index uint32
 	var base bpfNstBase
-	return f.flows.Lookup(&flow, &values) == nil, f.bases.Lookup(&flow, &base) == nil
+	return f.flows.Lookup(&flow, &index) == nil, f.bases.Lookup(&flow, &base) == nil
 }
 
 func flowTo(dev uint64) bpfNstFlow {
-	return bpfNstFlow{Net: 0x10, Cookie: 7, Inum: 4026531840, Dev: dev, Ifindex: 3, Path: uint32(event.PathDeliverSKB)}
+	return bpfNstFlow{Net: 0x10, Cookie: 7, Inum: 4026531840, Dev: dev, Ifindex: 3, Path: uint16(event.PathDeliverSKB), Protocol: unix.ETH_P_IP}
 }
 
 func TestCountIncrements(t *testing.T) {
@@ -113,7 +144,7 @@ func TestCountIncrements(t *testing.T) {
 	f.putBase(t, one, bpfNstBase{Packets: 100, Bytes: 9000, Valid: 1})
 	f.put(t, one, bpfNstCount{Packets: 2, Bytes: 200, First: 11, Last: 15}, bpfNstCount{Packets: 1, Bytes: 60, First: 10, Last: 10})
 	f.wants(t, 20, event.Count{
-		Flow: flowOf(&one), Time: 20, First: 10, Last: 15, Packets: 3, Bytes: 260,
+		Protocol: unix.ETH_P_IP, Flow: flowOf(&one), Time: 20, First: 10, Last: 15, Packets: 3, Bytes: 260,
 		Base: true, BasePackets: 100, BaseBytes: 9000,
 	})
 	f.wants(t, 30) // nothing new
@@ -122,8 +153,8 @@ func TestCountIncrements(t *testing.T) {
 	f.put(t, two, bpfNstCount{Packets: 1, Bytes: 1, First: 33, Last: 33})
 	f.wants(
 		t, 40,
-		event.Count{Flow: flowOf(&one), Since: 30, Time: 40, First: 10, Last: 35, Packets: 4, Bytes: 400},
-		event.Count{Flow: flowOf(&two), Time: 40, First: 33, Last: 33, Packets: 1, Bytes: 1},
+		event.Count{Protocol: unix.ETH_P_IP, Flow: flowOf(&one), Since: 30, Time: 40, First: 10, Last: 35, Packets: 4, Bytes: 400},
+		event.Count{Protocol: unix.ETH_P_IP, Flow: flowOf(&two), Time: 40, First: 33, Last: 33, Packets: 1, Bytes: 1},
 	)
 	f.wants(t, 50)
 }
@@ -134,9 +165,9 @@ func TestCountWhileReading(t *testing.T) {
 	f := newFlows(t)
 	flow := flowTo(1)
 	f.put(t, flow, bpfNstCount{Packets: 1, Bytes: 60, First: 9, Last: 14})
-	f.wants(t, 10, event.Count{Flow: flowOf(&flow), Time: 10, First: 9, Last: 14, Packets: 1, Bytes: 60})
+	f.wants(t, 10, event.Count{Protocol: unix.ETH_P_IP, Flow: flowOf(&flow), Time: 10, First: 9, Last: 14, Packets: 1, Bytes: 60})
 	f.put(t, flow, bpfNstCount{Packets: 2, Bytes: 120, First: 9, Last: 18})
-	f.wants(t, 20, event.Count{Flow: flowOf(&flow), Time: 20, First: 9, Last: 18, Since: 14, Packets: 1, Bytes: 60})
+	f.wants(t, 20, event.Count{Protocol: unix.ETH_P_IP, Flow: flowOf(&flow), Time: 20, First: 9, Last: 18, Since: 14, Packets: 1, Bytes: 60})
 }
 
 func TestCountBaseUnknown(t *testing.T) {
@@ -144,7 +175,7 @@ func TestCountBaseUnknown(t *testing.T) {
 	flow := flowTo(1)
 	f.putBase(t, flow, bpfNstBase{}) // the programs couldn't read it
 	f.put(t, flow, bpfNstCount{Packets: 1, Bytes: 60, First: 9, Last: 9})
-	f.wants(t, 10, event.Count{Flow: flowOf(&flow), Time: 10, First: 9, Last: 9, Packets: 1, Bytes: 60})
+	f.wants(t, 10, event.Count{Protocol: unix.ETH_P_IP, Flow: flowOf(&flow), Time: 10, First: 9, Last: 9, Packets: 1, Bytes: 60})
 }
 
 // TestCountPathsApart: the flows of one device into two namespaces, and by two
@@ -153,7 +184,7 @@ func TestCountPathsApart(t *testing.T) {
 	f := newFlows(t)
 	moved, other := flowTo(1), flowTo(1)
 	moved.Net, moved.Inum, moved.Cookie = 0x20, 4026532281, 8
-	other.Path = uint32(event.PathRx8023)
+	other.Path = uint16(event.PathRx8023)
 	all := []bpfNstFlow{flowTo(1), moved, other}
 	for i, flow := range all {
 		f.put(t, flow, bpfNstCount{Packets: uint64(i + 1), Bytes: 10, First: 1, Last: 1})
@@ -182,12 +213,12 @@ func TestCountUnregistered(t *testing.T) {
 	f.put(t, stays, bpfNstCount{Packets: 1, Bytes: 60, First: 9, Last: 9})
 	f.wants(
 		t, 10,
-		event.Count{Flow: flowOf(&gone), Time: 10, First: 9, Last: 9, Packets: 1, Bytes: 60, Base: true, BasePackets: 5, BaseBytes: 50},
-		event.Count{Flow: flowOf(&stays), Time: 10, First: 9, Last: 9, Packets: 1, Bytes: 60},
+		event.Count{Protocol: unix.ETH_P_IP, Flow: flowOf(&gone), Time: 10, First: 9, Last: 9, Packets: 1, Bytes: 60, Base: true, BasePackets: 5, BaseBytes: 50},
+		event.Count{Protocol: unix.ETH_P_IP, Flow: flowOf(&stays), Time: 10, First: 9, Last: 9, Packets: 1, Bytes: 60},
 	)
 	f.put(t, gone, bpfNstCount{Packets: 3, Bytes: 180, First: 9, Last: 12})
 	f.unregistered(gone.Dev, 13)
-	f.wants(t, 20, event.Count{Flow: flowOf(&gone), Since: 10, Time: 20, First: 9, Last: 12, Packets: 2, Bytes: 120})
+	f.wants(t, 20, event.Count{Protocol: unix.ETH_P_IP, Flow: flowOf(&gone), Since: 10, Time: 20, First: 9, Last: 12, Packets: 2, Bytes: 120})
 	if counted, based := f.has(t, gone); counted || based {
 		t.Errorf("still there: flow %v, base %v", counted, based)
 	}
@@ -197,7 +228,7 @@ func TestCountUnregistered(t *testing.T) {
 	// The same address, the same everything.
 	f.putBase(t, gone, bpfNstBase{Packets: 0, Bytes: 0, Valid: 1})
 	f.put(t, gone, bpfNstCount{Packets: 2, Bytes: 120, First: 25, Last: 26})
-	f.wants(t, 30, event.Count{Flow: flowOf(&gone), Time: 30, First: 25, Last: 26, Packets: 2, Bytes: 120, Base: true})
+	f.wants(t, 30, event.Count{Protocol: unix.ETH_P_IP, Flow: flowOf(&gone), Time: 30, First: 25, Last: 26, Packets: 2, Bytes: 120, Base: true})
 	f.wants(t, 40)
 	if counted, based := f.has(t, gone); !counted || !based {
 		t.Errorf("the new device's flow was taken out: flow %v, base %v", !counted, !based)
@@ -227,7 +258,7 @@ func TestCountReusedAddress(t *testing.T) {
 		t.Error("the flow of the new device was taken out while it delivers")
 	}
 	f.put(t, young, bpfNstCount{Packets: 5, Bytes: 300, First: 14, Last: 22})
-	f.wants(t, 30, event.Count{Flow: flowOf(&young), Since: 20, Time: 30, First: 14, Last: 22, Packets: 3, Bytes: 180})
+	f.wants(t, 30, event.Count{Protocol: unix.ETH_P_IP, Flow: flowOf(&young), Since: 20, Time: 30, First: 14, Last: 22, Packets: 3, Bytes: 180})
 }
 
 // TestCountMany fills the map: every packet is told once, and nothing of devices
@@ -266,7 +297,10 @@ func TestCountMany(t *testing.T) {
 }
 
 func TestCountOff(t *testing.T) {
-	c := newCounters(nil)
+	c, err := newCounters(nil, nil, nil, 1, DeliveryOff)
+	if err != nil {
+		t.Fatal(err)
+	}
 	c.unregistered(1, 1)
 	if err := c.read(1, func(*event.Count) { t.Error("a count out of nothing") }); err != nil {
 		t.Error(err)

@@ -7,7 +7,9 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 )
 
@@ -78,6 +80,41 @@ func symbolsAt(f *os.File, addrs ...uint64) (map[uint64]symbol, error) {
 	}
 	return byAddress(found), nil
 }
+
+// functionsAround finds the names of the functions that places are in: of the
+// symbols before them. They are told as if they were the places'.
+func functionsAround(f *os.File, places ...uint64) (map[uint64]symbol, error) {
+	begins := make(map[uint64]uint64, len(places))
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, fmt.Errorf("read the kernel's symbols: %w", err)
+	}
+	_, err := parseSymbols(f, func(addr uint64, _ []byte) bool {
+		for _, place := range places {
+			if addr <= place && addr > begins[place] {
+				begins[place] = addr
+			}
+		}
+		return false
+	})
+	if err != nil {
+		return nil, err
+	}
+	found, err := symbolsAt(f, slices.Collect(maps.Values(begins))...)
+	if err != nil {
+		return nil, err
+	}
+	around := make(map[uint64]symbol, len(places))
+	for place, begin := range begins {
+		if sym, ok := found[begin]; ok && place-begin < longestFunction {
+			around[place] = sym
+		}
+	}
+	return around, nil
+}
+
+// longestFunction is more bytes than any function has; what is farther from the
+// symbol before it isn't part of that.
+const longestFunction = 1 << 17
 
 // at wants the symbols at addrs; at 0 are those that are hidden.
 func at(addrs []uint64) func(uint64, []byte) bool {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -27,6 +28,9 @@ type loader struct {
 	// generic netlink knows nl80211, and whether it is seen how far its requests
 	// come; the first loader's.
 	recording, family, stages *ebpf.Variable
+	// Likewise: whether the stack counts what nobody has seen before, how many flows
+	// were made, and what has to change when some are taken out.
+	stack, flowsMade, flowGeneration *ebpf.Variable
 	// offsets is a copy of __per_cpu_offset[] where the kernel's own isn't known,
 	// else nil; the first loader's.
 	offsets *ebpf.Map
@@ -53,6 +57,14 @@ func newLoader(k *kernel, o Options, other *loader) (*loader, error) {
 	spec.Maps["lifecycle"].MaxEntries = o.LifecycleRing
 	spec.Maps["tasks"].MaxEntries = o.TaskRing
 	spec.Maps["packets"].MaxEntries = o.PacketRing
+	for _, name := range perCPUMaps {
+		spec.Maps[name].MaxEntries *= uint32(k.possibleCPUs)
+	}
+	if o.Delivery == DeliveryOff {
+		for _, name := range slices.Concat(flowMaps, perCPUMaps) {
+			spec.Maps[name].MaxEntries = 1
+		}
+	}
 	l := &loader{kernel: k, spec: spec, instances: int(o.KretprobeInstances)}
 	l.findOffsets(other)
 	if err := l.setVariables(o); err != nil {
@@ -86,6 +98,7 @@ func newLoader(k *kernel, o Options, other *loader) (*loader, error) {
 	l.noInitial = l.findInitial()
 	for name, v := range map[string]**ebpf.Variable{
 		"recording": &l.recording, "nl80211_family": &l.family, "stages_known": &l.stages,
+		"stack_counts": &l.stack, "flows_made": &l.flowsMade, "flow_generation": &l.flowGeneration,
 	} {
 		if *v = coll.Variables[name]; *v == nil {
 			return nil, fmt.Errorf("prepare nstrace's programs: no variable %s", name)
@@ -143,6 +156,8 @@ func (l *loader) setVariables(o Options) error {
 		set("have_fetch", l.kernel.Features.Fetch),
 		set("record_packets", o.Delivery == DeliveryPackets),
 		o.Packets.setVariables(set),
+		set("all_devices", o.AllDevices),
+		set("have_drop_reason", l.kernel.hasDropReason()),
 	)
 	return errors.Join(err, l.setArgs(set, o))
 }

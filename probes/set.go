@@ -20,6 +20,9 @@ import (
 type Options struct {
 	Mode     Mode
 	Delivery Delivery
+	// AllDevices has packets of any netdev counted where they enter the stack, and
+	// not only those of wireless ones.
+	AllDevices bool
 	// LifecycleRing, TaskRing and PacketRing are in bytes, powers of two from
 	// 4 KiB to 1 GiB; 0 chooses.
 	LifecycleRing, TaskRing, PacketRing uint32
@@ -129,9 +132,14 @@ func attach(k *kernel, o Options) (*Set, error) {
 		return nil, err
 	}
 	s := &Set{
-		kernel: k, options: o, loader: l, counters: newCounters(l.maps), returns: newReturns(l.maps["calls"], l.maps["steps_of"]), modules: newModules(""),
+		kernel: k, options: o, loader: l, returns: newReturns(l.maps["calls"], l.maps["steps_of"]), modules: newModules(""),
 	}
-	if err := s.open(); err != nil {
+	s.counters, err = newCounters(l.maps, l.flowsMade, l.flowGeneration, k.possibleCPUs, o.Delivery)
+	if err == nil {
+		s.counters.reasons = k.dropReasons()
+		err = s.open()
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
@@ -207,6 +215,8 @@ func (s *Set) attachAll() (err error) {
 			s.probes[0].ledger.Name, failure)
 	}
 	s.followRequests()
+	entrance := s.probe("netif_receive_skb")
+	s.counters.entrance = entrance != nil && entrance.ledger.Status == event.StatusAttached
 	return nil
 }
 
@@ -296,7 +306,10 @@ func (s *Set) ReadCounts(sink Sink) error {
 	if err != nil {
 		return err
 	}
-	return s.counters.read(now, sink.HandleCount)
+	return s.counters.read(now, func(c *event.Count) {
+		s.symbols.askPlace(c.Where)
+		sink.HandleCount(c)
+	})
 }
 
 // Begin lets all probes begin at once. Until then they are attached but silent.
@@ -305,7 +318,15 @@ func (s *Set) Begin() error {
 	for _, a := range s.probes {
 		a.missedBefore = t.misses(a)
 	}
-	if err := s.loader.recording.Set(uint32(bpfNstRecordingNST_RECORDING)); err != nil {
+	err := s.loader.recording.Set(uint32(bpfNstRecordingNST_RECORDING))
+	if err == nil && s.options.Delivery != DeliveryOff {
+		// Packets that mac80211 had before must not be the stack's own discovery. They
+		// get there before bottom halves are on again, which this waits for, too.
+		if err = waitForPrograms(); err == nil {
+			err = s.loader.stack.Set(uint32(1))
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("begin to record: %w", err)
 	}
 	return nil

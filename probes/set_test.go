@@ -29,7 +29,7 @@ type fakeRings struct{ lifecycle, tasks, packets *fakeRing }
 
 func newFakeSet() (s *Set, rings fakeRings) {
 	rings = fakeRings{newHeapRing(1 << 14), newHeapRing(1 << 14), newHeapRing(1 << 14)}
-	s = &Set{counters: newCounters(nil), modules: newModules("")}
+	s = &Set{counters: &counters{gone: map[uint64]uint64{}}, modules: newModules("")}
 	for i, r := range []*fakeRing{rings.lifecycle, rings.tasks, rings.packets} {
 		st := s.streams()[i]
 		st.ring, st.seq.ring = &r.ring, []string{"lifecycle", "tasks", "packets"}[i]

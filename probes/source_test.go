@@ -29,7 +29,11 @@ func Unattached(o Options) (s *Set, ids map[string]ebpf.MapID, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	s = &Set{kernel: k, options: o, loader: l, counters: newCounters(l.maps), returns: newReturns(l.maps["calls"], l.maps["steps_of"]), modules: newModules("")}
+	counters, err := newCounters(l.maps, l.flowsMade, l.flowGeneration, k.possibleCPUs, o.Delivery)
+	if err != nil {
+		return nil, nil, err
+	}
+	s = &Set{kernel: k, options: o, loader: l, counters: counters, returns: newReturns(l.maps["calls"], l.maps["steps_of"]), modules: newModules("")}
 	if err := s.openRings(); err != nil {
 		return nil, nil, errors.Join(err, s.Close())
 	}
@@ -67,7 +71,7 @@ func sourcePackets() []bpfNstPacket {
 		p.Flow.Net, p.Flow.Cookie, p.Flow.Inum = 0xffff888003a40000+netns<<13, 4097+netns, 4026532000+uint32(netns)
 		p.Flow.Dev, p.Flow.Ifindex = 0xffff888005500000+uint64(i)<<12, int32(3+i)
 		p.Flow.Path = 1
-		p.Protocol = 0x0800
+		p.Flow.Protocol = 0x0800
 		if p.Len = 1514; i%4 == 3 {
 			p.Len = 0
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"slices"
 
 	"github.com/nstrace/nstrace/event"
 )
@@ -21,6 +22,8 @@ type symbols struct {
 	// symbol, "" for the kernel's own or as long as that isn't known.
 	asked   map[uint64]string
 	pending []uint64
+	// places are where in functions packets were dropped.
+	places, pendingPlaces []uint64
 }
 
 func (s *symbols) open() (err error) {
@@ -70,6 +73,17 @@ func (s *symbols) ask(addr uint64) {
 	}
 }
 
+// askPlace asks for the function that an address is in.
+func (s *symbols) askPlace(addr uint64) {
+	if addr != 0 && !slices.Contains(s.places, addr) && len(s.places) < maxPlaces {
+		s.places = append(s.places, addr)
+		s.pendingPlaces = append(s.pendingPlaces, addr)
+	}
+}
+
+// maxPlaces is more than there are calls of kfree_skb that a packet can meet.
+const maxPlaces = 1 << 10
+
 // leaves forgets the addresses of pernet operations that are unregistered: their
 // module can go now, with all that it has, and another come to its place.
 func (s *symbols) leaves(ops, fn uint64) {
@@ -82,6 +96,7 @@ func (s *symbols) leaves(ops, fn uint64) {
 // resolve reports the names of what was mentioned since the last time. Those
 // that have none, because they are hidden or gone, stay unknown.
 func (s *symbols) resolve(now uint64, report func(*event.Symbol)) {
+	s.resolvePlaces(now, report)
 	if len(s.pending) == 0 {
 		return
 	}
@@ -101,4 +116,20 @@ func (s *symbols) resolve(now uint64, report func(*event.Symbol)) {
 		}
 		report(&event.Symbol{Time: now, Addr: addr, Name: sym.name, Module: sym.module})
 	}
+}
+
+func (s *symbols) resolvePlaces(now uint64, report func(*event.Symbol)) {
+	if len(s.pendingPlaces) == 0 {
+		return
+	}
+	found, err := functionsAround(s.file, s.pendingPlaces...)
+	if err != nil {
+		return // and try again the next time
+	}
+	for _, place := range s.pendingPlaces {
+		if sym, ok := found[place]; ok {
+			report(&event.Symbol{Time: now, Addr: place, Name: sym.name, Module: sym.module})
+		}
+	}
+	s.pendingPlaces = s.pendingPlaces[:0]
 }

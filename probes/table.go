@@ -247,7 +247,37 @@ var table = []probe{
 	{
 		name: "ieee80211_deliver_skb", id: bpfNstKindNST_DELIVER_SKB, programs: "deliver_skb",
 		functions: []candidate{{name: "ieee80211_deliver_skb", args: "struct ieee80211_rx_data *"}}, module: "mac80211", delivery: true,
-		loses: "what Wi-Fi delivered into which namespace",
+		loses: "what mac80211 received for which interface; what the stack got of it is told as the stack's",
+	},
+	{
+		name: "ieee80211_rx_8023", id: bpfNstKindNST_RX_8023, programs: "rx_8023",
+		functions: []candidate{{name: "ieee80211_rx_8023", args: "struct ieee80211_rx_data *, ..."}}, module: "mac80211", delivery: true,
+		loses: "what of it came by mac80211's fast path or as Ethernet from the hardware",
+	},
+	{
+		name: "cfg80211_rx_control_port", id: bpfNstKindNST_CONTROL_PORT, programs: "control_port", late: true,
+		functions: []candidate{{name: "cfg80211_rx_control_port", args: "struct net_device *, struct sk_buff *, ..."}}, module: "cfg80211", delivery: true,
+		loses: "which packets went to nl80211's control port instead of the stack; they seem relayed",
+	},
+	{
+		name: "cfg80211_send_layer2_update", id: bpfNstKindNST_STATION_UPDATE, programs: "layer2_update",
+		functions: []candidate{{name: "cfg80211_send_layer2_update", args: "struct net_device *, ..."}}, module: "cfg80211", delivery: true,
+		loses: "which packets an access point makes up when a station has come; they are told as the stack's",
+	},
+	{
+		name: "netif_rx", id: bpfNstKindNST_NETIF_RX, programs: "netif_rx", hook: hookTracepoint, late: true,
+		functions: []candidate{{name: "netif_rx", args: "struct sk_buff *"}}, delivery: true,
+		loses: "what of a monitor's packets its own radio had sent; they are told as the stack's",
+	},
+	{
+		name: "netif_receive_skb", id: bpfNstKindNST_RECEIVE, programs: "receive", hook: hookTracepoint, late: true,
+		functions: []candidate{{name: "netif_receive_skb", args: "struct sk_buff *"}}, delivery: true,
+		loses: "what came past mac80211, and what mac80211 received but the stack didn't get",
+	},
+	{
+		name: "kfree_skb", id: bpfNstKindNST_KFREE_SKB, programs: "kfree_skb", hook: hookTracepoint,
+		functions: []candidate{{name: "kfree_skb", args: "struct sk_buff *, void *, ..."}}, delivery: true,
+		loses: "what the stack dropped of what it got, and why",
 	},
 	{
 		name: "switch_task_namespaces", id: bpfNstKindNST_TASK_SWITCH, programs: "task_switch", foreign: true, late: true,

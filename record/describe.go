@@ -39,7 +39,8 @@ func describe(o *Options) (event.Recording, error) {
 		Tool: o.Version, Host: unix.ByteSliceToString(uts.Nodename[:]),
 		Kernel: unix.ByteSliceToString(uts.Release[:]), Version: unix.ByteSliceToString(uts.Version[:]),
 		Arch: unix.ByteSliceToString(uts.Machine[:]), BootID: strings.TrimSpace(string(bootID)),
-		CPUs: cpus, Command: o.CommandLine, Delivery: string(o.Probes.Delivery), Packets: describePackets(o),
+		CPUs: cpus, Command: o.CommandLine, Delivery: string(o.Probes.Delivery), AllDevices: o.Probes.AllDevices,
+		Packets: describePackets(o),
 		InitNet: initNet, Began: clock.Boot, Clock: clock,
 	}, nil
 }

@@ -32,7 +32,7 @@ func (s *session) HandlePacket(p *event.Packet) { s.writer.Packet(p) }
 
 // HandleCount writes c.
 func (s *session) HandleCount(c *event.Count) {
-	s.result.Packets += c.Packets
+	s.result.Packets += c.Delivered()
 	s.writer.Count(c)
 }
 

@@ -149,6 +149,7 @@ type (
 		Wiphys      []jsonWiphyStay `json:"wiphys"`
 		Delivery    []jsonDelivery  `json:"delivery"`
 		Silences    []jsonSilence   `json:"silences"`
+		Dropped     []jsonDrop      `json:"dropped"`
 		jsonInside
 	}
 	jsonHeld struct {
@@ -214,15 +215,34 @@ type (
 		Inferred bool    `json:"inferred"`
 	}
 	jsonDelivery struct {
-		Device    *string `json:"device"`
-		Ifindex   int32   `json:"ifindex"`
-		Path      string  `json:"path"`
-		Packets   uint64  `json:"packets"`
-		Bytes     uint64  `json:"bytes"`
-		RxPackets *uint64 `json:"rx_packets"`
-		RxBytes   *uint64 `json:"rx_bytes"`
+		Device           *string         `json:"device"`
+		Ifindex          int32           `json:"ifindex"`
+		Path             string          `json:"path"`
+		Packets          uint64          `json:"packets"`
+		Bytes            uint64          `json:"bytes"`
+		Merged           uint64          `json:"merged"`
+		Relayed          *uint64         `json:"relayed"`
+		RelayedBytes     *uint64         `json:"relayed_bytes"`
+		ControlPort      *uint64         `json:"control_port"`
+		ControlPortBytes *uint64         `json:"control_port_bytes"`
+		Ethertypes       []jsonEthertype `json:"ethertypes"`
+		RxPackets        *uint64         `json:"rx_packets"`
+		RxBytes          *uint64         `json:"rx_bytes"`
 		// Rates is null if nothing is known of when the packets came.
 		Rates *jsonRates `json:"rates"`
+	}
+	jsonEthertype struct {
+		Ethertype *uint16 `json:"ethertype"`
+		Name      string  `json:"name"`
+		Packets   uint64  `json:"packets"`
+		Bytes     uint64  `json:"bytes"`
+	}
+	jsonDrop struct {
+		Device  *string `json:"device"`
+		Ifindex int32   `json:"ifindex"`
+		Reason  *string `json:"reason"`
+		Packets uint64  `json:"packets"`
+		Bytes   uint64  `json:"bytes"`
 	}
 	jsonWiphy struct {
 		Name      *string         `json:"name"`
@@ -505,12 +525,11 @@ func (j converter) netns(n *analyze.Netns) (jsonNetns, bool) {
 	r.Devices = each(n.Stays, j.stay)
 	r.Wiphys = each(n.WiphyStays, j.wiphyStay)
 	for _, d := range n.Delivery {
-		r.Delivery = append(r.Delivery, jsonDelivery{
-			Device: orNull(d.Device.Name), Ifindex: d.Ifindex, Path: d.Path.String(),
-			Packets: d.Packets, Bytes: d.Bytes, RxPackets: d.RxPackets, RxBytes: d.RxBytes,
-			Rates: j.rates(d.Rates),
-		})
+		r.Delivery = append(r.Delivery, j.delivery(d))
 	}
+	r.Dropped = each(n.Drops, func(d *analyze.Drop) (jsonDrop, bool) {
+		return jsonDrop{orNull(d.Device.Name), d.Ifindex, orNull(d.Reason), d.Packets, d.Bytes}, true
+	})
 	r.Silences = each(n.Silences, j.silence)
 	return r, j.o.chosen(n)
 }

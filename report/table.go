@@ -38,6 +38,16 @@ func (t *table) without(column int) *table {
 	return t
 }
 
+// unlessEmpty leaves out a column that has nothing but its head.
+func (t *table) unlessEmpty(column int) *table {
+	for _, r := range t.rows[1:] {
+		if r[column] != "" {
+			return t
+		}
+	}
+	return t.without(column)
+}
+
 func (t *table) row(cells ...string) { t.rows = append(t.rows, cells) }
 
 // write appends the table to b, each line after indent.

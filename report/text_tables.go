@@ -20,7 +20,11 @@ func (t *writer) deliveries() {
 	for _, n := range t.m.Namespaces {
 		t.deliveryRows(tab, n)
 	}
-	tab.write(&t.Builder, "  ")
+	tab.unlessEmpty(undeliveredColumn).write(&t.Builder, "  ")
+	if len(t.m.Drops) != 0 {
+		t.line("\n  dropped by the stack:")
+		t.drops(t.m.Drops, "  ")
+	}
 }
 
 // noDelivery says why there are no rows: nothing came, or nobody counted.
@@ -38,8 +42,11 @@ func (t *writer) noDelivery() string {
 	return "unknown: the probe ieee80211_deliver_skb was not attached"
 }
 
+// undeliveredColumn is the one for what was received and not delivered.
+const undeliveredColumn = 5
+
 func (t *writer) deliveryTable() *table {
-	return newTable("namespace", "interface", "path", "packets", "bytes", "rx_packets", "").numbers(3, 4, 5)
+	return newTable("namespace", "interface", "path", "packets", "bytes", "not delivered", "rx_packets", "").numbers(3, 4, 6)
 }
 
 // deliveryRows adds a namespace's rows. The kernel's count is of all paths of an
@@ -47,34 +54,36 @@ func (t *writer) deliveryTable() *table {
 func (t *writer) deliveryRows(tab *table, n *analyze.Netns) {
 	for i := 0; i < len(n.Delivery); {
 		first := n.Delivery[i]
-		var sum uint64
+		var all uint64
 		end := i
 		for ; end < len(n.Delivery) && n.Delivery[end].Device == first.Device && n.Delivery[end].Ifindex == first.Ifindex; end++ {
-			sum += n.Delivery[end].Packets
+			all += n.Delivery[end].Received()
 		}
 		for j := i; j < end; j++ {
 			d := n.Delivery[j]
 			rx, cmp := "", ""
 			if j == end-1 {
-				rx, cmp = compared(sum, d.RxPackets)
+				rx, cmp = compared(all, d.RxPackets)
 				if end-i > 1 && cmp != "" {
-					cmp = fmt.Sprintf("%s (sum %d)", cmp, sum)
+					cmp = fmt.Sprintf("%s (sum %d)", cmp, all)
 				}
 			}
-			tab.row(n.Label(), nameIn(d), d.Path.String(), fmt.Sprint(d.Packets), fmt.Sprint(d.Bytes), rx, cmp)
+			tab.row(n.Label(), nameIn(d), d.Path.String(), fmt.Sprint(d.Packets), fmt.Sprint(d.Bytes), undelivered(d), rx, cmp)
 		}
 		i = end
 	}
 }
 
 // nameIn is what the row's interface was called in its namespace.
-func nameIn(d *analyze.Delivery) string {
-	for i := len(d.Device.Stays) - 1; i >= 0; i-- {
-		if s := d.Device.Stays[i]; s.Netns == d.Netns && s.Ifindex == d.Ifindex && s.Name() != "" {
+func nameIn(d *analyze.Delivery) string { return nameOn(d.Device, d.Netns, d.Ifindex) }
+
+func nameOn(d *analyze.Device, n *analyze.Netns, ifindex int32) string {
+	for i := len(d.Stays) - 1; i >= 0; i-- {
+		if s := d.Stays[i]; s.Netns == n && s.Ifindex == ifindex && s.Name() != "" {
 			return escape(s.Name())
 		}
 	}
-	return d.Device.Label()
+	return d.Label()
 }
 
 // compared puts the kernel's count next to ours.

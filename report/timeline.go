@@ -360,8 +360,17 @@ func (t *writer) life(n *analyze.Netns) {
 		t.line("\n  delivered by Wi-Fi:")
 		rows := t.deliveryTable()
 		t.deliveryRows(rows, n)
-		rows.write(&t.Builder, "    ")
+		rows.unlessEmpty(undeliveredColumn).write(&t.Builder, "    ")
 		t.lifeOverTime(n)
+		for _, d := range n.Delivery {
+			if of := ethertypes(d); of != "" {
+				t.line("    %s: %s", nameIn(d), of)
+			}
+		}
+	}
+	if len(n.Drops) != 0 {
+		t.line("\n  dropped by the stack afterwards:")
+		t.drops(n.Drops, "    ")
 	}
 }
 

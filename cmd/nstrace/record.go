@@ -58,6 +58,7 @@ is of any of the namespaces, devices and ethertypes that are named, each.
 	delivery := flagChoice(cmd, "delivery", "packets that Wi-Fi delivers: count (in the kernel), packets (also record each), off",
 		string(probes.DeliveryCount), string(probes.DeliveryPackets), string(probes.DeliveryOff))
 	packets := addPacketFlags(cmd)
+	devices := flagChoice(cmd, "devices", "interfaces whose packets are counted: wifi, or all, where they enter the stack", "wifi", "all")
 	attach := flagChoice(cmd, "attach", "hooks to use: auto (fentry, else kprobe), fentry, kprobe",
 		string(probes.ModeAuto), string(probes.ModeFentry), string(probes.ModeKprobe))
 	f.BoolVar(&o.LoadModules, "load-modules", false, "load cfg80211 and mac80211 first, to see radios from their birth")
@@ -81,6 +82,7 @@ is of any of the namespaces, devices and ethertypes that are named, each.
 		if err := packets.set(&o, &rings); err != nil {
 			return usageError{err}
 		}
+		rings.AllDevices = devices.value == "all"
 		o.Probes = rings
 		return doRecord(o)
 	}
