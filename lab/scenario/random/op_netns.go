@@ -160,13 +160,16 @@ const lastNumber = "/proc/sys/kernel/ns_last_pid"
 // reuseNumber has the next new task have the number of one that ended, mostly: two tasks of one number, each in a
 // namespace of its own.
 func (w *world) reuseNumber() error {
-	if len(w.tasks) == 0 || w.chance(50) {
+	var ended []int
+	for _, number := range w.tasks {
+		if unix.Kill(number, 0) == unix.ESRCH {
+			ended = append(ended, number)
+		}
+	}
+	if len(ended) == 0 || w.chance(20) {
 		return nil
 	}
-	number := pick(w.rand, w.tasks)
-	if err := unix.Kill(number, 0); err != unix.ESRCH {
-		return nil // it has it still
-	}
+	number := pick(w.rand, ended)
 	return notAnErrno(os.WriteFile(lastNumber, fmt.Appendln(nil, number-1), 0))
 }
 
