@@ -76,8 +76,12 @@ func testDelivery(t *testing.T, suite, delivery string) {
 	build(t, filepath.Join(dir, "amsdu"), "build", "../lab/scenario/amsdu")
 	copyScenario(t, dir, "traffic.sh")
 	kernel := kernelOf(t, suite, runtime.GOARCH)
-	const script = `./nstrace record --load-modules --delivery "$1" -o traffic.nst -- sh traffic.sh kernel ./amsdu`
-	status, out := bootKernel(t, kernel, dir, nil, "sh", "-c", script, "sh", delivery)
+	const script = `./nstrace record --load-modules "$@" -o traffic.nst -- sh traffic.sh kernel ./amsdu`
+	run := []string{"sh", "-c", script, "sh", "--delivery", delivery}
+	if delivery == "packets" {
+		run = append(run, "--snaplen", strconv.Itoa(tcpdumpSnaplen))
+	}
+	status, out := bootKernel(t, kernel, dir, nil, run...)
 	if status != 0 {
 		t.Fatalf("exit status %d\n%s", status, out)
 	}
@@ -96,6 +100,7 @@ func testDelivery(t *testing.T, suite, delivery string) {
 	r.checkTraffic(t, stays, missed)
 	if delivery == "packets" && missed == 0 {
 		checkPackets(t, r, file, stays)
+		checkExport(t, nstrace, file, filepath.Join(dir, "kernel/mesh2.pcap"))
 	}
 	if t.Failed() {
 		text, _ := exec.Command(nstrace, "report", file).CombinedOutput()

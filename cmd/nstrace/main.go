@@ -90,7 +90,8 @@ may have missed.
   sudo nstrace check             what can be recorded here, and what can't
   sudo nstrace record            record until Ctrl-C, into nstrace.nst
   nstrace report                 tell what happened
-  nstrace report --ns blue       tell one namespace's life`,
+  nstrace report --ns blue       tell one namespace's life
+  nstrace export -o x.pcapng     write the packets for Wireshark`,
 		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -100,7 +101,7 @@ may have missed.
 		},
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newRecord(), newReport(), newVerify(), newCheck())
+	root.AddCommand(newRecord(), newReport(), newExport(), newVerify(), newCheck())
 	return root
 }
 

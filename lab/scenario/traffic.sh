@@ -14,6 +14,7 @@
 # for those among them that hadn't been received (netif_rx), and for what nl80211's control port takes. Among them, as
 # tracing_mark_write, is a line for each stay of an interface in a namespace, at its end: the namespace, the interface,
 # and its own counters then, rx_packets and rx_bytes. Behind it is what is missing from that record.
+# OUT/mesh2.pcap has 200 packets of the mesh's traffic as tcpdump saw them.
 set -eu
 
 patience=60 # seconds any one thing may take: much, on an emulated machine that others keep busy
@@ -86,7 +87,7 @@ in_ns() { run ip netns exec "$@"; }
 
 address() { ip netns exec "$1" cat "/sys/class/net/$2/address"; }
 
-for tool in ip iw hostapd wpa_supplicant iperf3 ping; do
+for tool in ip iw hostapd wpa_supplicant iperf3 ping tcpdump; do
 	command -v "$tool" >/dev/null || fail "there is no $tool here (lab/setup installs what the scenario needs)"
 done
 mkdir -p "$out" /run/netns
@@ -174,8 +175,12 @@ done
 in_ns sta1 sh "$0" --talk 10.11.0.254 wlan1 224.0.0.1
 in_ns sta1 sh "$0" --talk 10.11.0.2 wlan1 224.0.0.1
 
-step "traffic in the mesh"
+step "traffic in the mesh, that tcpdump sees, too"
+background tcpdump ip netns exec mesh2 tcpdump -i wlan7 -p -n -Q in -s 128 -c 200 -Z root -w "$out/mesh2.pcap"
+tcpdump=$pid
+await tcpdump "listening on"
 in_ns mesh1 sh "$0" --talk 10.13.0.2 wlan6 ff02::1
+wait "$tcpdump" || fail "tcpdump failed" # it ends when it has 200
 
 step "traffic in the IBSS"
 in_ns cell1 sh "$0" --talk 10.12.0.2 wlan4 ff02::1
