@@ -11,6 +11,8 @@ import (
 	"slices"
 
 	"github.com/nstrace/nstrace/event"
+
+	"golang.org/x/sys/unix"
 )
 
 // Bounds on what is read of other mount namespaces, which belong to anybody: a
@@ -88,6 +90,11 @@ func readMounts(witnesses []witness, limit int64) (text []byte, by witness, err 
 
 func readLimited(name string, limit int64) ([]byte, error) {
 	f, err := os.Open(name)
+	if errors.Is(err, unix.EINVAL) {
+		// A task that ends has let go of its namespaces and is still listed
+		// (mounts_open_common in fs/proc_namespace.c).
+		return nil, unix.ESRCH
+	}
 	if err != nil {
 		return nil, err
 	}
