@@ -62,9 +62,13 @@ func (vm *VM) command(accelerator, image, initramfs string) (*exec.Cmd, error) {
 		return nil, fmt.Errorf("there is no %s here: install QEMU (Debian: %s): %w", m.program, m.debianPackage, err)
 	}
 	args := append([]string{}, m.args...)
-	if accelerator == kvm {
+	switch {
+	case accelerator == kvm:
 		args = append(args, "-accel", "kvm", "-cpu", "host")
-	} else {
+	case vm.CountInstructions:
+		// Without sleep: an idle machine's clock goes on to its next timer at once.
+		args = append(args, "-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-cpu", m.emulatedCPU)
+	default:
 		args = append(args, "-accel", "tcg,thread=multi", "-cpu", m.emulatedCPU)
 	}
 	args = append(args,
@@ -121,7 +125,7 @@ const (
 
 // accelerators returns what to try, best first.
 func (vm *VM) accelerators() ([]string, error) {
-	if vm.Kernel.foreign() || unix.Access("/dev/kvm", unix.R_OK|unix.W_OK) != nil {
+	if vm.CountInstructions || vm.Kernel.foreign() || unix.Access("/dev/kvm", unix.R_OK|unix.W_OK) != nil {
 		return []string{tcg}, nil
 	}
 	verdict, err := kvmVerdict()

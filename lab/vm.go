@@ -19,6 +19,10 @@ type VM struct {
 	// CPUs is the number of processors. 0 means 1: QEMU's emulation of several makes every fork and exec wait
 	// until all of them have been told to forget an address, which costs dearly when the host is busy.
 	CPUs int
+	// CountInstructions has the machine's clock count what its processor executes: a nanosecond for each
+	// instruction, and nothing else. So what takes how long doesn't depend on the host, but it isn't what a
+	// real processor would take. One CPU only.
+	CountInstructions bool
 	// MemoryMiB is the machine's memory. It also bounds what the command can write outside /share. 0 means 2048.
 	MemoryMiB int
 	// Append is added to the kernel's command line.

@@ -24,7 +24,7 @@ type options struct {
 	suite, image, modules, arch, share, dir, append string
 	cpus, memory                                    int
 	timeout                                         time.Duration
-	fetch, refresh, console                         bool
+	fetch, refresh, console, icount                 bool
 	command                                         []string
 }
 
@@ -62,6 +62,7 @@ func parse(args []string) (*options, error) {
 	flags.StringVar(&o.append, "append", "", "words to add to the kernel's command line")
 	flags.IntVar(&o.cpus, "cpus", 1, "number of CPUs")
 	flags.IntVar(&o.memory, "mem", 2048, "memory in MiB")
+	flags.BoolVar(&o.icount, "icount", false, "have the machine's clock count instructions, a nanosecond each")
 	flags.DurationVar(&o.timeout, "timeout", 10*time.Minute, "give up after this time")
 	flags.BoolVar(&o.fetch, "fetch", false, "only fetch the kernel")
 	flags.BoolVar(&o.refresh, "refresh", false, "fetch the newest kernel, even if one is there")
@@ -93,7 +94,7 @@ func (o *options) run(ctx context.Context) (int, error) {
 		return 0, nil
 	}
 	machine := lab.VM{
-		Kernel: kernel, CPUs: o.cpus, MemoryMiB: o.memory, Append: o.append,
+		Kernel: kernel, CPUs: o.cpus, CountInstructions: o.icount, MemoryMiB: o.memory, Append: o.append,
 		Dir: o.dir, Share: o.share, Timeout: o.timeout, Stdout: os.Stdout, Stderr: os.Stderr,
 	}
 	if o.console {
