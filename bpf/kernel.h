@@ -87,6 +87,7 @@ struct net {
 	__u64 net_cookie;
 	struct list_head list;
 	struct list_head exit_list;
+	struct hlist_head *dev_index_head;
 };
 
 /* Before 5.12 the reference count was struct net's own. */
@@ -267,6 +268,7 @@ struct net_device {
 	struct wireless_dev *ieee80211_ptr;
 	const struct rtnl_link_ops *rtnl_link_ops;
 	struct pcpu_sw_netstats *tstats;
+	struct hlist_node index_hlist;
 };
 
 /* Before 6.10 the driver's part follows the struct without being a member. */

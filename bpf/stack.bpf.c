@@ -12,6 +12,8 @@
 const volatile bool all_devices = false;
 /* Tracepoint kfree_skb says why (5.17 and later). */
 const volatile bool have_drop_reason = false;
+/* And for which socket the packet was, if it came so far (6.11 and later). */
+const volatile bool have_drop_socket = false;
 
 /*
  * Set a moment after the recording began, when no packet is on its way to the
@@ -241,10 +243,49 @@ int BPF_KPROBE(layer2_update_kprobe, struct net_device *dev)
 	return layer2_update(&flow);
 }
 
+/* A device by its number, as __dev_get_by_index finds it (net/core/dev.c). */
+#define NST_HASHED_DEVICES 256 /* NETDEV_HASHENTRIES */
+#define NST_DEVICES_ALIKE  64  /* as many with the same hash are looked at */
+
+static __noinline __u64 device_at(struct net *net, int ifindex)
+{
+	struct hlist_head *table = BPF_CORE_READ(net, dev_index_head);
+	struct hlist_node *node = NULL;
+	struct net_device *dev;
+	int i;
+
+	bpf_probe_read_kernel(&node, sizeof(node), &table[ifindex & (NST_HASHED_DEVICES - 1)]);
+	for (i = 0; i < NST_DEVICES_ALIKE && node; i++) {
+		dev = (void *)node - bpf_core_field_offset(dev->index_hlist);
+		if (BPF_CORE_READ(dev, ifindex) == ifindex)
+			return (__u64)dev;
+		node = BPF_CORE_READ(node, next);
+	}
+	return 0;
+}
+
 /*
- * Tracepoint kfree_skb(skb, location, reason): of packets that came in by a device
- * and are still on it. In some queues other things stand where skb->dev is
- * (include/linux/skbuff.h), so a device counts only if it is known for one.
+ * The device that a packet came in by which isn't on it any more, as TCP knows it:
+ * from the number that is left, in the namespace of the socket that it was for.
+ */
+static __always_inline __u64 device_left(unsigned long long *ctx, struct sk_buff *skb,
+					 struct net_device *dev)
+{
+	struct sock *sk;
+
+	/* In assembly for the same reason as fexit_ret. */
+	asm volatile("%0 = *(u64 *)(%1 + 24)" : "=r"(sk) : "r"(ctx));
+	if (!sk || BPF_CORE_READ(dev, ifindex) == skb->skb_iif)
+		return 0;
+	return device_at(BPF_CORE_READ(sk, __sk_common.skc_net.net), skb->skb_iif);
+}
+
+/*
+ * Tracepoint kfree_skb(skb, location, reason, rx_sk): of packets that came in by a
+ * device and are still on it. In some queues other things stand where skb->dev is
+ * (include/linux/skbuff.h), so a device counts only if it is known for one. What a
+ * socket has in its queue isn't on a device, nor for rx_sk when it is freed: it was
+ * not the stack that dropped it.
  *
  * This runs anywhere, also interrupted by the receive path: so no cache here, and
  * atomic instructions.
@@ -258,13 +299,21 @@ int kfree_skb_tracepoint(unsigned long long *ctx)
 	struct nst_count *count;
 	__u64 address;
 
+	if (!skb->skb_iif || !counts_unmarked())
+		return 0;
 	dev = skb->dev;
 	address = address_of(dev);
-	if (!address || !skb->skb_iif || !counts_unmarked() ||
-	    !bpf_map_lookup_elem(&flow_devices, &address) || skb->skb_iif != dev->ifindex)
-		return 0;
+	if (address && bpf_map_lookup_elem(&flow_devices, &address)) {
+		if (skb->skb_iif != dev->ifindex)
+			return 0;
+		flow_of(&flow, dev);
+	} else {
+		address = have_drop_socket ? device_left(ctx, skb, dev) : 0;
+		if (!address || !bpf_map_lookup_elem(&flow_devices, &address))
+			return 0;
+		flow_probed(&flow, (struct net_device *)address);
+	}
 	hit(NST_KFREE_SKB);
-	flow_of(&flow, dev);
 	flow.protocol = __builtin_bswap16(skb->protocol);
 	/* In assembly for the same reason as fexit_ret. */
 	if (have_drop_reason)
@@ -274,7 +323,7 @@ int kfree_skb_tracepoint(unsigned long long *ctx)
 	count = flow_count(find_flow(&flow));
 	if (!count)
 		return 0;
-	__sync_fetch_and_add(&count->packets, 1);
+	__sync_fetch_and_add(&count->packets, segments(skb));
 	__sync_fetch_and_add(&count->bytes, frame_len(skb));
 	count->last = bpf_ktime_get_boot_ns();
 	if (!count->first)

@@ -587,6 +587,7 @@ const (
 	bpfVarFlowGeneration             = "flow_generation"
 	bpfVarFlowsMade                  = "flows_made"
 	bpfVarHaveDropReason             = "have_drop_reason"
+	bpfVarHaveDropSocket             = "have_drop_socket"
 	bpfVarHaveFetch                  = "have_fetch"
 	bpfVarInitialNet                 = "initial_net"
 	bpfVarNetdevMoveArgs             = "netdev_move_args"
@@ -859,6 +860,7 @@ type bpfVariableSpecs struct {
 	FlowGeneration     *ebpf.VariableSpec `ebpf:"flow_generation"`
 	FlowsMade          *ebpf.VariableSpec `ebpf:"flows_made"`
 	HaveDropReason     *ebpf.VariableSpec `ebpf:"have_drop_reason"`
+	HaveDropSocket     *ebpf.VariableSpec `ebpf:"have_drop_socket"`
 	HaveFetch          *ebpf.VariableSpec `ebpf:"have_fetch"`
 	InitialNet         *ebpf.VariableSpec `ebpf:"initial_net"`
 	NetdevMoveArgs     *ebpf.VariableSpec `ebpf:"netdev_move_args"`
@@ -982,6 +984,7 @@ type bpfVariables struct {
 	FlowGeneration     *ebpf.Variable `ebpf:"flow_generation"`
 	FlowsMade          *ebpf.Variable `ebpf:"flows_made"`
 	HaveDropReason     *ebpf.Variable `ebpf:"have_drop_reason"`
+	HaveDropSocket     *ebpf.Variable `ebpf:"have_drop_socket"`
 	HaveFetch          *ebpf.Variable `ebpf:"have_fetch"`
 	InitialNet         *ebpf.Variable `ebpf:"initial_net"`
 	NetdevMoveArgs     *ebpf.Variable `ebpf:"netdev_move_args"`

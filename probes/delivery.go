@@ -34,7 +34,7 @@ type counters struct {
 	order            []*flowState
 	perCPU           []bpfNstCount
 	count            event.Count
-	reasons          map[uint64]string
+	reasons          *dropReasons
 	// entrance says that the stack's entrance is probed.
 	entrance bool
 	// gone are devices that were unregistered, and when: once closed they
@@ -239,10 +239,7 @@ func (c *counters) reason(given uint64) (name string, where uint64) {
 	if c.reasons == nil {
 		return "", given
 	}
-	if name, ok := c.reasons[given]; ok {
-		return name, 0
-	}
-	return fmt.Sprintf("%#x", given), 0
+	return c.reasons.name(given), 0
 }
 
 func (c *counters) readBase(flow *bpfNstFlow) error {

@@ -158,6 +158,7 @@ func (l *loader) setVariables(o Options) error {
 		o.Packets.setVariables(set),
 		set("all_devices", o.AllDevices),
 		set("have_drop_reason", l.kernel.hasDropReason()),
+		set("have_drop_socket", l.kernel.hasDropSocket()),
 	)
 	return errors.Join(err, l.setArgs(set, o))
 }
