@@ -195,10 +195,7 @@ func (p *payload) addInts(id uint64, before bool) {
 			enc, cost = encBefore, c
 		}
 	}
-	// A dictionary of more values than numbers of a byte less can tell apart is no
-	// gain. Values that never fall are as many as their changes.
-	limit := min(cost/8, 1<<(8*(cost/n-1)))
-	if cost > n && (dlo < 0 || changes < limit) && p.dictionary(limit) {
+	if cost > n && (dlo < 0 || changes < mostValues(cost, n)) && p.dictionary(mostValues(cost, n)) {
 		m := len(p.dictVals)
 		if c := n*width(uint64(m-1)) + 4*m; c < cost {
 			enc = encDict
@@ -216,6 +213,11 @@ func (p *payload) addInts(id uint64, before bool) {
 	}
 	p.column(id, enc)
 }
+
+// mostValues is how many different values of n a dictionary pays for where another
+// encoding takes cost bytes, more than n: no more than numbers of a byte less can tell
+// apart. Values that never fall are as many as their changes.
+func mostValues(cost, n int) int { return min(cost/8, 1<<(8*(cost/n-1))) }
 
 func (p *payload) plain(lo, hi uint64) {
 	p.col = binary.AppendUvarint(p.col, lo)

@@ -270,3 +270,23 @@ func sameValue(t *testing.T, at string, got, want reflect.Value) {
 		}
 	}
 }
+
+// Times that are all as long before their rows' take no space at all.
+func TestSameDistance(t *testing.T) {
+	var file bytes.Buffer
+	w, err := NewWriter(&file, sampleRecording)
+	check(t, err)
+	var want []event.Count
+	for i := range uint64(3) {
+		c := event.Count{Time: 1000 + 300*i*i, Packets: 1}
+		c.Since = c.Time - 100
+		want = append(want, c)
+		check(t, w.Count(&c))
+	}
+	check(t, w.Close(sampleEnd))
+	r, err := open(file.Bytes())
+	check(t, err)
+	var got collector
+	check(t, r.Replay(&got, ReplayOptions{}))
+	same(t, got.counts, want)
+}
