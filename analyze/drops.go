@@ -39,11 +39,10 @@ func (a *Analyzer) dropped(c *event.Count, n *Netns, d *Device) {
 // known, and gives each namespace its own.
 func (a *Analyzer) finishDrops() {
 	drops := make(map[dropKey]*Drop)
-	all := a.m.Drops[:0]
 	for _, x := range a.m.Drops {
 		x.Netns = x.Netns.canon()
 		if sym, ok := a.symbol(x.where, x.Last); ok && x.where != 0 {
-			x.Reason = sym.Name // several places in one function are one reason
+			x.Reason, x.Function = sym.Name, true // several places in one function are one reason
 		}
 		key := dropKey{x.Netns, x.Device, x.Ifindex, x.Reason, 0}
 		if same := drops[key]; same != nil {
@@ -54,13 +53,13 @@ func (a *Analyzer) finishDrops() {
 			continue
 		}
 		drops[key] = x
-		all = append(all, x)
 		x.Netns.Drops = append(x.Netns.Drops, x)
 	}
-	a.m.Drops = all
+	a.m.Drops = nil
 	for _, n := range a.m.Namespaces {
 		slices.SortStableFunc(n.Drops, func(x, y *Drop) int {
-			return cmp.Or(cmp.Compare(x.Ifindex, y.Ifindex), cmp.Compare(y.Packets, x.Packets))
+			return cmp.Or(cmp.Compare(x.Ifindex, y.Ifindex), cmp.Compare(y.Packets, x.Packets), cmp.Compare(x.Reason, y.Reason))
 		})
+		a.m.Drops = append(a.m.Drops, n.Drops...)
 	}
 }

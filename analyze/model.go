@@ -524,9 +524,12 @@ type Drop struct {
 	Netns   *Netns
 	Device  *Device
 	Ifindex int32
-	// Reason is a name of enum skb_drop_reason, or of the function that dropped the
-	// packets where the kernel gives no reason; "" if unknown.
-	Reason         string
+	// Reason is a name of enum skb_drop_reason, or if Function is set of the function
+	// that dropped the packets, where the kernel gives no reason; "" if unknown.
+	Reason   string
+	Function bool
+	// Packets are those that were delivered, but for fragments: put together, they are
+	// one, as long as all of them behind the header of the first.
 	Packets, Bytes uint64
 	First, Last    uint64
 

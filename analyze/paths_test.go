@@ -32,7 +32,11 @@ func pathsOf(m *Model) string {
 		out = append(out, s)
 	}
 	for _, d := range m.Drops {
-		out = append(out, fmt.Sprintf("%s dropped %s %d/%d", d.Device.Label(), d.Reason, d.Packets, d.Bytes))
+		in := ""
+		if d.Function {
+			in = "in "
+		}
+		out = append(out, fmt.Sprintf("%s dropped %s%s %d/%d", d.Device.Label(), in, d.Reason, d.Packets, d.Bytes))
 	}
 	return strings.Join(out, "; ")
 }
@@ -89,7 +93,8 @@ func TestPaths(t *testing.T) {
 			{Flow: event.Flow{Path: event.PathDropped}, Protocol: eapol, Packets: 1, Bytes: 90, Reason: "NO_SOCKET"},
 			{Flow: event.Flow{Path: event.PathDropped}, Protocol: ip, Packets: 1, Bytes: 50, Where: 0x1010},
 			{Flow: event.Flow{Path: event.PathDropped}, Protocol: ip, Packets: 1, Bytes: 50, Where: 0x1020},
-		}, "wlan0 dropped NO_SOCKET 3/290; wlan0 dropped ip_rcv 2/100", "", nil},
+			{Flow: event.Flow{Path: event.PathDropped}, Protocol: ip, Packets: 9, Bytes: 900, Reason: "IP_CSUM"},
+		}, "wlan0 dropped IP_CSUM 9/900; wlan0 dropped NO_SOCKET 3/290; wlan0 dropped in ip_rcv 2/100", "", nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

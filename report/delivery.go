@@ -66,7 +66,10 @@ func (t *writer) drops(drops []*analyze.Drop, indent string) {
 	tab := newTable("namespace", "interface", "reason", "packets", "bytes").numbers(3, 4)
 	for _, d := range drops {
 		reason := "unknown"
-		if d.Reason != "" {
+		switch {
+		case d.Function:
+			reason = "in " + escape(d.Reason) + "()"
+		case d.Reason != "":
 			reason = escape(d.Reason)
 		}
 		tab.row(d.Netns.Label(), nameOn(d.Device, d.Netns, d.Ifindex), reason, fmt.Sprint(d.Packets), fmt.Sprint(d.Bytes))

@@ -240,9 +240,12 @@ type (
 	jsonDrop struct {
 		Device  *string `json:"device"`
 		Ifindex int32   `json:"ifindex"`
-		Reason  *string `json:"reason"`
-		Packets uint64  `json:"packets"`
-		Bytes   uint64  `json:"bytes"`
+		// Reason is the kernel's, or where it gives none the function that dropped them,
+		// which then is in Function, too.
+		Reason   *string `json:"reason"`
+		Function *string `json:"function"`
+		Packets  uint64  `json:"packets"`
+		Bytes    uint64  `json:"bytes"`
 	}
 	jsonWiphy struct {
 		Name      *string         `json:"name"`
@@ -528,7 +531,11 @@ func (j converter) netns(n *analyze.Netns) (jsonNetns, bool) {
 		r.Delivery = append(r.Delivery, j.delivery(d))
 	}
 	r.Dropped = each(n.Drops, func(d *analyze.Drop) (jsonDrop, bool) {
-		return jsonDrop{orNull(d.Device.Name), d.Ifindex, orNull(d.Reason), d.Packets, d.Bytes}, true
+		x := jsonDrop{orNull(d.Device.Name), d.Ifindex, orNull(d.Reason), nil, d.Packets, d.Bytes}
+		if d.Function {
+			x.Function = x.Reason
+		}
+		return x, true
 	})
 	r.Silences = each(n.Silences, j.silence)
 	return r, j.o.chosen(n)

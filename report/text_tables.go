@@ -22,7 +22,7 @@ func (t *writer) deliveries() {
 	}
 	tab.unlessEmpty(undeliveredColumn).write(&t.Builder, "  ")
 	if len(t.m.Drops) != 0 {
-		t.line("\n  dropped by the stack:")
+		t.line("\n  of these the stack dropped afterwards:")
 		t.drops(t.m.Drops, "  ")
 	}
 }

@@ -369,7 +369,7 @@ func (t *writer) life(n *analyze.Netns) {
 		}
 	}
 	if len(n.Drops) != 0 {
-		t.line("\n  dropped by the stack afterwards:")
+		t.line("\n  of these the stack dropped afterwards:")
 		t.drops(n.Drops, "    ")
 	}
 }
