@@ -39,7 +39,7 @@ func (a *Analyzer) applyClosing() {
 			a.learnIndex(n, &w)
 			if known := a.wiphys.byIndex[w.Index]; known != nil {
 				can := w.CanSwitch
-				known.CanSwitch, known.Driver = &can, cmp.Or(w.Driver, known.Driver)
+				known.CanSwitch, known.Driver = &can, cmp.Or(radioDriver(w.Driver), known.Driver)
 			}
 		}
 		for _, l := range st.Links {

@@ -93,8 +93,11 @@ func (a *Analyzer) find(f Finding) {
 
 // ErrnoName is an errno's symbolic name ("EINVAL"), or its number.
 func ErrnoName(errno uint32) string {
-	if errno == 0 {
+	switch errno {
+	case 0:
 		return ""
+	case uint32(unix.EOPNOTSUPP):
+		return "EOPNOTSUPP" // the kernel has no ENOTSUP, which libc makes the same
 	}
 	if s := unix.ErrnoName(unix.Errno(errno)); s != "" {
 		return s

@@ -54,6 +54,15 @@ func TestFindings(t *testing.T) {
 			s.Switch(phy0, story.Initial, red, story.Outcome{Errno: eopnotsupp}, nil)
 			return s.end()
 		}, []string{"EOPNOTSUPP", "WIPHY_FLAG_NETNS_OK"}, "iw phy phy0 info   # set_wiphy_netns is missing from its supported commands"},
+		{"a driver of USB that nobody knows", "wiphy-cannot-move", func(s *tale) *Model {
+			p := &story.Phy{Ptr: 0xaa11, Index: 5, Name: "phy5"}
+			s.Send(event.Event{
+				Kind: event.KindWiphyRegister, Phase: event.PhaseExit, Net: story.Initial,
+				Wiphy: p.Ptr, WiphyIndex: p.Index, WiphyName: p.Name, Driver: "usb",
+			})
+			s.Switch(p, story.Initial, red, story.Outcome{Errno: eopnotsupp}, nil)
+			return s.end()
+		}, []string{"because the radio's driver doesn't support moving"}, "iw phy phy5 info   # set_wiphy_netns is missing from its supported commands"},
 		{"another refusal of a radio", "wiphy-move-failed", func(s *tale) *Model {
 			s.Switch(phy0, story.Initial, red, story.Outcome{Errno: enomem}, func() {
 				d := s.Move(wlan0, red, story.Outcome{})

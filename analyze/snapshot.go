@@ -133,7 +133,7 @@ func (a *Analyzer) introduceWiphy(n *Netns, st *event.Wiphy) {
 		w = a.newWiphy(st.Index, Preexisting)
 	}
 	can := st.CanSwitch
-	w.CanSwitch, w.Driver = &can, cmp.Or(st.Driver, w.Driver)
+	w.CanSwitch, w.Driver = &can, cmp.Or(radioDriver(st.Driver), w.Driver)
 	if w.Name == "" {
 		w.rename(st.Name)
 	}

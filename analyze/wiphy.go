@@ -159,7 +159,17 @@ func (w *Wiphy) learnDriver(e *event.Event) {
 		return
 	}
 	can := e.Flags&event.FlagCanSwitch != 0
-	w.Driver, w.CanSwitch = e.Driver, &can
+	w.Driver, w.CanSwitch = radioDriver(e.Driver), &can
+}
+
+// radioDriver returns the driver of a radio, which is the one of its parent, "" if
+// that doesn't tell: rndis_wlan and brcmfmac make a radio a child of the USB device
+// as a whole, and all of those have the same.
+func radioDriver(driver string) string {
+	if driver == "usb" {
+		return ""
+	}
+	return driver
 }
 
 // wiphyUnregister: a radio is removed. Within cleanup_net its namespace's end

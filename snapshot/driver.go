@@ -3,6 +3,8 @@
 package snapshot
 
 import (
+	"cmp"
+	"os"
 	"path"
 	"strings"
 
@@ -42,7 +44,42 @@ func (s sysfs) close() { _ = unix.Close(s.fd) }
 func (s sysfs) device(class, name string) (device, driver string) {
 	// A slash in a name is an exclamation mark there (kobject_set_name_vargs).
 	link := path.Join("class", class, strings.ReplaceAll(name, "/", "!"), "device")
-	return s.base(link), s.base(path.Join(link, "driver"))
+	driver = s.base(path.Join(link, "driver"))
+	if driver == usbDevice {
+		driver = s.interfacesDriver(link)
+	}
+	return s.base(link), driver
+}
+
+// usbDevice is the driver of any USB device as a whole. Drivers that make a radio
+// a child of that (rndis_wlan, brcmfmac) are those of its interfaces.
+const usbDevice = "usb"
+
+// interfacesDriver returns the driver of a USB device's interfaces; "" if they
+// have none, or several, which leave open whose the radio is.
+func (s sysfs) interfacesDriver(device string) string {
+	fd, err := unix.Openat(s.fd, device, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return ""
+	}
+	dir := os.NewFile(uintptr(fd), device)
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return ""
+	}
+	common := ""
+	for _, name := range names {
+		if !strings.Contains(name, ":") { // 1-2:1.0 is an interface of 1-2
+			continue
+		}
+		driver := s.base(path.Join(device, name, "driver"))
+		if driver != "" && common != "" && driver != common {
+			return ""
+		}
+		common = cmp.Or(common, driver)
+	}
+	return common
 }
 
 // base returns the last element of what a symbolic link leads to.
