@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# fullmac.sh OUT FULLMAC: a radio whose driver does without mac80211 (rndis_wlan, which Debian's kernels have up to 6.1) receives,
-# goes, comes back, can't be moved, and receives again. Run it in a lab machine that has no radio yet; FULLMAC is the program of
-# folder fullmac here, which is the radio.
+# fullmac.sh OUT FULLMAC: a radio whose driver does without mac80211 (rndis_wlan, which Debian's kernels have up to 6.1)
+# receives, goes, comes back, can't be moved, and receives again. Run it in a lab machine that has no radio yet; FULLMAC
+# is the program of folder fullmac here, which is the radio.
 #
 # Of both times, first and second, OUT/TIME.device is what the radio says that it received, and OUT/TIME what the kernel
 # says, in the form of traffic.sh.
@@ -26,17 +26,23 @@ refused() {
 	fi
 }
 
+# until_true COMMAND: waits until a shell's command succeeds.
+until_true() {
+	timeout "$patience" sh -c "until $1; do :; done" || fail "this wasn't so within $patience s: $1"
+}
+
 # receive TIME: connects, and has the radio receive.
 receive() {
 	run ip address add 10.14.0.2/24 dev wlan0
 	run ip link set wlan0 up
-	run iw dev wlan0 connect -w nstrace
+	# Not with -w: iw misses the event if it comes before the kernel's answer.
+	run iw dev wlan0 connect nstrace
+	until_true '[ "$(cat /sys/class/net/wlan0/carrier)" = 1 ]'
 	kill -USR1 "$device"
 	await device received:
 	cp "$work/said" "$out/$1.device"
 	# Those that the driver has counted may still wait for the stack.
-	timeout "$patience" sh -c "until [ \$(grep -c dev=wlan0 $judge/trace) -ge $packets ]; do :; done" ||
-		fail "the stack didn't get $packets packets within $patience s"
+	until_true "[ \$(grep -c dev=wlan0 $judge/trace) -ge $packets ]"
 	read -r received </sys/class/net/wlan0/statistics/rx_packets
 	read -r bytes </sys/class/net/wlan0/statistics/rx_bytes
 	echo "stay init wlan0 $received $bytes" >$judge/trace_marker
