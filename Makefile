@@ -47,7 +47,7 @@ go-test: ## the tests alone, those in virtual machines included
 test-kernels: ## the tests that depend on the kernel, on every kernel of the lab (up to an hour)
 	@lab/setup go lab
 	@$(untested-before)
-	NSTRACE_UNTESTED=$(UNTESTED) $(GO) test -count=1 -timeout 2h -parallel $(PARALLEL) -run 'TestMove|TestProbes|TestSnapshot|TestMissed|TestInMachine|TestPhases|TestTenants' ./e2e -every-kernel
+	NSTRACE_UNTESTED=$(UNTESTED) $(GO) test -count=1 -timeout 2h -parallel $(PARALLEL) -run 'TestMove|TestProbes|TestSnapshot|TestMissed|TestInMachine|TestPhases|TestTenants|TestDrops' ./e2e -every-kernel
 	@$(untested-after)
 
 # With a fresh seed each time, which is said; KERNEL=sid takes one kernel only.
@@ -57,6 +57,21 @@ N ?= 5000
 test-random: ## make random operations on every kernel of the lab and audit what is made of them (SEED=, N=, KERNEL=)
 	@lab/setup go lab
 	$(GO) test -count=1 -timeout 3h -v -run 'TestRandom$(if $(filter file,$(origin KERNEL)),,/^$(KERNEL)$$)' ./e2e -seed $(SEED) -operations $(N)
+
+BENCH := $(CURDIR)/out/bench.md
+bench-run = NSTRACE_BENCH=$(BENCH) $(GO) test -count=1 -timeout 4h -run '^$$' -benchtime 1x
+.PHONY: bench
+bench: ## what recording and reporting cost, beside other tools, into out/bench.md (an hour; KERNEL=)
+	@lab/setup go lab bench
+	@mkdir -p out
+	@{ echo "# Benchmarks"; echo; \
+		echo "$$(date -u '+%F %R') UTC, nstrace $$(git describe --always --dirty), $$(nproc) CPUs:$$(sed -n 's/^model name[^:]*://p' /proc/cpuinfo | head -n 1)."; \
+		echo "Kernels: $$(uname -r) here; $$($(GO) run ./lab/cmd/lab -fetch -kernel $(KERNEL)) in the virtual machine."; echo; } >$(BENCH)
+	@status=0; \
+		$(bench-run) -bench '^BenchmarkCost$$' ./e2e -cost-kernel $(KERNEL) || status=$$?; \
+		$(bench-run) -bench '^BenchmarkReader$$' ./probes || status=$$?; \
+		$(bench-run) -bench '^BenchmarkReport$$' ./cmd/nstrace || status=$$?; \
+		echo; cat $(BENCH); exit $$status
 
 # A virtual machine waits about a third of its time.
 PARALLEL := $(shell echo $$((($$(nproc) * 3 + 1) / 2)))

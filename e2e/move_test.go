@@ -61,6 +61,11 @@ type report struct {
 			ControlPort      uint64  `json:"control_port"`
 			ControlPortBytes uint64  `json:"control_port_bytes"`
 		}
+		Dropped []struct {
+			Device           string
+			Reason, Function *string
+			Packets, Bytes   uint64
+		}
 	}
 	Moves []struct {
 		What, Name, From, To, Error, Comm, Cause string

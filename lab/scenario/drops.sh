@@ -8,14 +8,14 @@
 #   left   phy1, wlan1
 #   right  phy2, wlan2, which moves to left in the middle, and back
 #
-# OUT/trace is the kernel's own record, as trace-cmd reports it: a line for each packet that enters the stack
+# OUT/trace.dat is the kernel's own record, for trace-cmd report, which has a line for each packet that enters the stack
 # (netif_receive_skb), is sent (net_dev_queue), dropped (kfree_skb) or used up (consume_skb). Among them are
 #
 #   stay NAMESPACE DEVICE RX_DROPPED   a stay has ended; what of all that its interface got was for no protocol
 #   sent NAMESPACE DEVICE KIND=COUNT...  what has come there
 #
-# OUT/cpus tells what is missing from that record, OUT/kallsyms has the kernel's functions. OUT/snmp.NAMESPACE is what
-# the stack counted in a namespace, OUT/nft.NAMESPACE what netfilter dropped there.
+# Sockets that are full stay open until the end. OUT/cpus tells what is missing from that record. OUT/snmp.NAMESPACE is
+# what the stack counted in a namespace, OUT/nft.NAMESPACE what netfilter dropped there.
 set -eu
 
 # Not below /sys, which ip netns exec covers up.
@@ -90,14 +90,10 @@ come() {
 # provoke NAMESPACE NUMBER COUNT: sends to wlan NUMBER there COUNT packets of each kind, or some more.
 provoke() {
 	n=$3
-	background "hold-$1-$2-$n" ip netns exec "$1" "$drops" hold
-	hold=$pid
-	await "hold-$1-$2-$n" holding
 	in_ns "$1" timeout "$patience" sh "$0" --provoke "$drops" "$1" "wlan$2" "10.14.$2" \
 		no-socket="$n" full=$((n + 20)) filtered=$((n + 1)) udp-checksum=$((n + 2)) ip-checksum=$((n + 3)) \
 		ip-header=$((n + 4)) ip-protocol=$((n + 5)) not-here=$((n + 6)) reverse-path=$((n + 7)) \
 		fragments=$((n + 8)) tcp-closed=$((n + 9)) tcp-reset=$((n + 10)) ethertype=$((n + 11)) refused=$((n + 12))
-	end "$hold"
 }
 
 for tool in ip iw tc nft ping trace-cmd; do
@@ -118,14 +114,19 @@ done
 run modprobe mac80211_hwsim radios=3
 namespaces="air left right"
 printf 'netns add %s\n' $namespaces | run ip -batch -
-phy=0
-for namespace in $namespaces; do
+# IPv6 speaks up by itself.
+quiet='echo 1 | tee /proc/sys/net/ipv6/conf/*/disable_ipv6 >/dev/null'
+run iw phy phy0 set netns name air
+ip netns exec air sh -c "$quiet; iw dev wlan0 set type ibss"
+printf '%s\n' "address add 10.14.1.254/24 dev wlan0" "address add 10.14.2.254/24 dev wlan0" "link set wlan0 up" |
+	run ip -n air -batch -
+in_ns air iw dev wlan0 ibss join nstrace 2437 fixed-freq 02:4e:53:00:00:02
+air=$(ip netns exec air cat /sys/class/net/wlan0/address)
+phy=1
+for namespace in left right; do
 	run iw phy phy$phy set netns name "$namespace"
-	phy=$((phy + 1))
-	# IPv6 speaks up by itself.
-	ip netns exec "$namespace" sh -c 'echo 1 | tee /proc/sys/net/ipv6/conf/*/disable_ipv6 >/dev/null
-		echo 1 >/proc/sys/net/ipv4/conf/all/rp_filter'
-	ip netns exec "$namespace" nft -f - <<-END
+	ip netns exec "$namespace" sh -c "$quiet; iw dev wlan$phy set type ibss
+		echo 1 >/proc/sys/net/ipv4/conf/all/rp_filter; nft -f -" <<-END
 		table inet judge {
 			counter filtered { }
 			chain input {
@@ -134,31 +135,35 @@ for namespace in $namespaces; do
 			}
 		}
 	END
+	background "hold-$namespace" ip netns exec "$namespace" "$drops" hold
+	phy=$((phy + 1))
 done
-ip netns exec air iw dev wlan0 set type ibss
-printf '%s\n' "address add 10.14.1.254/24 dev wlan0" "address add 10.14.2.254/24 dev wlan0" "link set wlan0 up" |
-	run ip -n air -batch -
-in_ns air iw dev wlan0 ibss join nstrace 2437 fixed-freq 02:4e:53:00:00:02
-air=$(ip netns exec air cat /sys/class/net/wlan0/address)
-in_ns left iw dev wlan1 set type ibss
-in_ns right iw dev wlan2 set type ibss
 
 step "packets that the stack drops, in both namespaces"
 come left 1
 come right 2
-provoke left 1 3
+await hold-left holding
+await hold-right holding
 provoke right 2 7
 
 step "the same while the radio of right is in left"
 in_ns right iw phy phy2 set netns name left
 come left 2 right
 provoke left 2 5
-provoke left 1 2
+provoke left 1 3
 
 step "and back"
 in_ns left iw phy phy2 set netns name right
 come right 2 left
 provoke right 2 4
+
+step "close the sockets"
+for child in $children; do
+	end "$child"
+done
+# What they had is freed by RCU; the end of an interface awaits that (rcu_barrier).
+run ip link add name awaits type veth peer name awaited
+run ip link delete awaits
 
 step "silence the air, and save what the kernel knows"
 places="left/wlan1 right/wlan2 air/wlan0"
@@ -168,12 +173,11 @@ done
 for place in $places; do
 	in_ns "${place%/*}" sh "$0" --stayed "${place%/*}" "${place#*/}"
 done
-for namespace in $namespaces; do
-	ip netns exec "$namespace" cat /proc/net/snmp /proc/net/netstat >"$out/snmp.$namespace"
-	ip netns exec "$namespace" nft list counters >"$out/nft.$namespace"
+ip netns exec air cat /proc/net/snmp >"$out/snmp.air"
+for namespace in left right; do
+	ip netns exec $namespace cat /proc/net/snmp /proc/net/netstat >"$out/snmp.$namespace"
+	ip netns exec $namespace nft list counters >"$out/nft.$namespace"
 done
 echo 0 >$judge/tracing_on
 cat $judge/per_cpu/cpu*/stats >"$out/cpus"
-cat /proc/kallsyms >"$out/kallsyms"
-trace-cmd extract -B judge -o "$work/trace.dat" >/dev/null
-trace-cmd report "$work/trace.dat" >"$out/trace"
+trace-cmd extract -B judge -o "$out/trace.dat" >/dev/null
