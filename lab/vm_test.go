@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -114,6 +115,33 @@ func TestRunFails(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What is executed twice takes the same time twice, whatever else the host does.
+func TestCountInstructions(t *testing.T) {
+	t.Parallel()
+	// Nothing here makes a process, which would read files of the host and wait for it.
+	const script = `
+		now() { while read -r what at n _; do [ "$what $at" != "now at" ] || break; done </proc/timer_list; }
+		busy() { i=0; while [ $i -lt 20000 ]; do i=$((i + 1)); done; }
+		busy
+		for run in 1 2; do now; start=$n; busy; now; echo $((n - start)); done`
+	var out bytes.Buffer
+	machine := lab.VM{
+		Kernel: fetched(t, "bookworm", runtime.GOARCH), CountInstructions: true, MemoryMiB: 512, Timeout: 2 * time.Minute,
+		Stdout: &out, Stderr: &out,
+	}
+	if status, err := machine.Run(t.Context(), "sh", "-c", script); err != nil || status != 0 {
+		t.Fatalf("status %d, %v: %s", status, err, out.Bytes())
+	}
+	var first, second float64
+	if _, err := fmt.Sscan(out.String(), &first, &second); err != nil {
+		t.Fatalf("%v: %s", err, out.Bytes())
+	}
+	if ratio := second / first; first < 1e6 || ratio < 0.98 || ratio > 1.02 {
+		t.Errorf("the same took %.0f and then %.0f instructions", first, second)
+	}
+	t.Logf("%.0f, %.0f instructions", first, second)
 }
 
 // Nothing of a machine may stay when its user loses interest.
