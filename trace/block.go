@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 
 	"github.com/nstrace/nstrace/event"
 )
@@ -25,12 +26,14 @@ var (
 // payload reads, checks and unpacks the payload of b. The result is the
 // caller's until it gives it to release.
 func (r *Reader) payload(b *block) ([]byte, error) {
-	r.stored = grow(r.stored, int(b.stored))
-	n, err := r.readAt(r.stored, b.offset+headerLen+int64(b.ranges))
-	if err != nil {
-		return nil, &ioError{err}
+	if err := r.readHeader(b); err != nil {
+		return nil, err
 	}
-	if n < len(r.stored) || checksum(r.stored) != b.payloadSum {
+	stored, err := r.part(b, headerLen+int64(b.ranges), int64(b.stored))
+	if err != nil {
+		return nil, err
+	}
+	if len(stored) < int(b.stored) || checksum(stored) != b.payloadSum {
 		return nil, errPayloadSum
 	}
 	switch b.codec {
@@ -38,64 +41,74 @@ func (r *Reader) payload(b *block) ([]byte, error) {
 		if b.raw != b.stored {
 			return nil, errRaw
 		}
-		return append(r.buffer(int(b.raw)), r.stored...), nil
+		return append(r.buffer(int(b.raw)), stored...), nil
 	case codecZstd:
-		raw, err := r.dec.DecodeAll(r.stored, r.buffer(int(b.raw)))
+		buf := r.buffer(int(b.raw))
+		// No more than fits, whatever it unpacks to.
+		raw, err := r.dec.DecodeAll(stored, buf[:0:b.raw])
 		if err != nil {
 			return nil, fmt.Errorf("unpack the payload: %w", err)
 		}
 		if len(raw) != int(b.raw) {
 			return nil, errRaw
 		}
-		return raw, nil
+		return buf[:b.raw], nil // all of buf is to be had again
 	}
 	return nil, fmt.Errorf("codec %d is unknown: use a newer nstrace", b.codec)
 }
 
+// leastBuffer is how large a buffer is at least, so that it fits other small blocks.
+const leastBuffer = 4 << 10
+
 // keepBuffers is how many unused payloads are kept for reuse.
 const keepBuffers = 8
 
-// buffer returns an empty slice with capacity n.
+// buffer returns an empty slice with capacity n at least: the smallest that fits. If
+// none does, the largest makes room for a larger one, so that there are never more
+// than were needed at once.
 func (r *Reader) buffer(n int) []byte {
-	for i, b := range r.free {
+	i := min(r.place(n), len(r.free)-1)
+	if i >= 0 {
+		b := r.free[i]
+		r.free = slices.Delete(r.free, i, i+1)
 		if cap(b) >= n {
-			last := len(r.free) - 1
-			r.free[i] = r.free[last]
-			r.free = r.free[:last]
-			return b[:0:n]
+			return b[:0]
 		}
 	}
-	return make([]byte, 0, n)
+	return make([]byte, 0, max(n, leastBuffer))
 }
 
+// place is where a buffer with capacity n belongs in free, which is in the order of
+// capacity.
+func (r *Reader) place(n int) int {
+	i, _ := slices.BinarySearchFunc(r.free, n, func(b []byte, n int) int { return cap(b) - n })
+	return i
+}
+
+// release takes b back, nil for none.
 func (r *Reader) release(b []byte) {
-	if len(r.free) < keepBuffers {
-		r.free = append(r.free, b)
+	if cap(b) == 0 {
 		return
 	}
-	// Keep the large ones: they fit all.
-	least := 0
-	for i := range r.free {
-		if cap(r.free[i]) < cap(r.free[least]) {
-			least = i
-		}
-	}
-	if cap(r.free[least]) < cap(b) {
-		r.free[least] = b
+	r.free = slices.Insert(r.free, r.place(cap(b)), b)
+	if len(r.free) > keepBuffers {
+		r.free = slices.Delete(r.free, 0, 1) // the others fit what it does
 	}
 }
 
 // ranges reads the sequence ranges of b.
 func (r *Reader) ranges(b *block, rs []seqRange) ([]seqRange, error) {
+	if err := r.readHeader(b); err != nil {
+		return rs, err
+	}
 	if b.ranges == 0 {
 		return rs, nil
 	}
-	buf := make([]byte, b.header.ranges)
-	n, err := r.readAt(buf, b.offset+headerLen)
+	buf, err := r.part(b, headerLen, int64(b.ranges))
 	if err != nil {
-		return rs, &ioError{err}
+		return rs, err
 	}
-	if n < len(buf) || checksum(buf) != b.rangesSum {
+	if len(buf) < int(b.ranges) || checksum(buf) != b.rangesSum {
 		return rs, errRangesSum
 	}
 	return parseRanges(buf, rs)
@@ -103,6 +116,9 @@ func (r *Reader) ranges(b *block, rs []seqRange) ([]seqRange, error) {
 
 // checkStored checks the payload of a block without unpacking it.
 func (r *Reader) checkStored(b *block) error {
+	if err := r.readHeader(b); err != nil {
+		return err
+	}
 	r.stored = grow(r.stored, int(min(int64(b.stored), searchWindow)))
 	var sum uint32
 	off, left := b.offset+headerLen+int64(b.ranges), int64(b.stored)
@@ -144,7 +160,7 @@ func (r *Reader) readDocs(b *block, v any) (size int, err error) {
 	return size, err
 }
 
-// rows decodes a columnar block of T, chunk by chunk.
+// rows decodes columnar blocks of T, one after the other, chunk by chunk.
 type rows[T any] struct {
 	ctx   context
 	sec   section
@@ -172,58 +188,59 @@ type boundColumn struct {
 // processor's cache.
 const chunkRows = 128
 
-// openRows reads the block b. fm and fields are those of its kind.
-func openRows[T any](r *Reader, b *block, fm fieldMap, fields []field[T]) (*rows[T], error) {
-	rs := &rows[T]{total: int(b.count), first: b.first, last: b.last, prev: b.first}
+// open reads the block b. fm and fields are those of its kind. What rs needs memory
+// for it takes from the block before: a long recording has thousands of small ones.
+func (rs *rows[T]) open(r *Reader, b *block, fm fieldMap, fields []field[T]) error {
+	rs.total, rs.done, rs.first, rs.last, rs.prev = int(b.count), 0, b.first, b.last, b.first
 	var err error
-	if rs.ctx.ranges, err = r.ranges(b, nil); err != nil {
-		return nil, err
+	if rs.ctx.ranges, err = r.ranges(b, rs.ctx.ranges[:0]); err != nil {
+		return err
 	}
+	rs.ctx.next = rs.ctx.next[:0]
 	for i := range rs.ctx.ranges {
 		rs.ctx.next = append(rs.ctx.next, rs.ctx.ranges[i].first)
 	}
 	if rs.raw, err = r.payload(b); err != nil {
-		return nil, err
+		return err
 	}
 	if err = rs.sec.parse(rs.raw); err == nil {
-		rs.cols, err = bindColumns(&rs.sec, rs.total, fm, fields, len(rs.ctx.ranges))
+		rs.cols, err = bindColumns(rs.cols[:0], &rs.sec, rs.total, fm, fields, len(rs.ctx.ranges))
 	}
 	if err != nil {
 		r.release(rs.raw)
-		return nil, err
+		return err
 	}
 	n := min(rs.total, chunkRows)
-	rs.chunk = make([]T, n)
-	rs.buf = make([]uint64, 3*n)
-	return rs, nil
+	rs.chunk = grow(rs.chunk, n)
+	clear(rs.chunk)
+	rs.buf = grow(rs.buf, 3*n)
+	return nil
 }
 
 // bindColumns opens the columns that fm knows, those that others refer to
-// first.
-func bindColumns[T any](sec *section, n int, fm fieldMap, fields []field[T], ranges int) ([]boundColumn, error) {
-	var cols []boundColumn
-	seen := make([]bool, len(fields))
-	for rank := range 3 {
-		for _, raw := range sec.columns {
-			i, ok := fm[raw.id]
-			if !ok || columnRank(fields[i].name) != rank {
-				continue
-			}
-			if seen[i] {
-				return nil, fmt.Errorf("column %q is there twice", fields[i].name)
-			}
-			seen[i] = true
-			limit := uint64(len(sec.strings) - 1)
-			if fields[i].str == nil {
-				limit = fields[i].max()
-			}
-			bc := boundColumn{field: i, rank: rank}
-			if err := bc.open(fields[i].name, raw, n, limit, ranges); err != nil {
-				return nil, fmt.Errorf("column %q: %w", fields[i].name, err)
-			}
-			cols = append(cols, bc)
+// first, and appends them to cols.
+func bindColumns[T any](cols []boundColumn, sec *section, n int, fm fieldMap, fields []field[T], ranges int) ([]boundColumn, error) {
+	for _, raw := range sec.columns {
+		i, ok := fm[raw.id]
+		if !ok {
+			continue
+		}
+		name := fields[i].name
+		if slices.ContainsFunc(cols, func(c boundColumn) bool { return c.field == i }) {
+			return cols, fmt.Errorf("column %q is there twice", name)
+		}
+		limit := uint64(len(sec.strings) - 1)
+		if fields[i].str == nil {
+			limit = fields[i].max()
+		}
+		cols = grow(cols, len(cols)+1) // with what memory was there
+		c := &cols[len(cols)-1]
+		c.field, c.rank = i, columnRank(name)
+		if err := c.open(name, raw, n, limit, ranges); err != nil {
+			return cols, fmt.Errorf("column %q: %w", name, err)
 		}
 	}
+	slices.SortStableFunc(cols, func(a, b boundColumn) int { return a.rank - b.rank })
 	return cols, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 var (
@@ -98,7 +99,7 @@ func (s *section) parseStrings(b []byte) ([]byte, error) {
 	}
 	// Fresh memory: events share these strings, handlers may keep them.
 	all := string(b[:total])
-	s.strings = make([]string, 1, n+1)
+	s.strings = append(slices.Grow(s.strings[:0], int(n)+1), "")
 	for range n {
 		l, _ := uvarint(&lens)
 		s.strings = append(s.strings, all[:l])

@@ -5,6 +5,7 @@ package trace
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -39,9 +40,11 @@ func (r *Reader) resolve() error {
 
 // readIndex appends the entries of b. That it is damaged, Replay reports.
 func (r *Reader) readIndex(b *block, index []blockInfo) ([]blockInfo, error) {
-	rs, err := openRows(r, b, r.maps.index, indexFields)
+	var rs rows[blockInfo]
+	err := rs.open(r, b, r.maps.index, indexFields)
 	if err == nil {
 		defer r.release(rs.raw)
+		index = slices.Grow(index, rs.total)
 		for {
 			var chunk []blockInfo
 			if chunk, err = rs.next(indexFields); err != nil || len(chunk) == 0 {

@@ -60,7 +60,7 @@ type source struct {
 
 // plan lists all sources by time.
 func (r *Reader) plan() []source {
-	var todo []source
+	todo := make([]source, 0, len(r.blocks)+len(r.damage))
 	d := 0
 	for i := range r.blocks {
 		for ; d < len(r.damage) && r.damage[d].before <= i; d++ {
@@ -172,7 +172,7 @@ func (m *merger) limit(i int) (until uint64, with bool) {
 func (m *merger) closeCursor(i int) {
 	c := m.open[i]
 	m.size -= c.size
-	m.r.release(c.raw)
+	m.r.closeBlock(c)
 	last := len(m.open) - 1
 	m.open[i] = m.open[last]
 	m.open[last] = nil
@@ -210,7 +210,7 @@ func (m *merger) openNext() error {
 		return nil
 	}
 	if _, more := c.recs.time(); !more {
-		m.r.release(c.raw)
+		m.r.closeBlock(c)
 		return nil
 	}
 	c.order = s.order
@@ -259,6 +259,15 @@ func (r *Reader) openBlock(b *block) (*cursor, error) {
 	}
 	c.size += len(c.raw)
 	return c, nil
+}
+
+// closeBlock keeps what c has for the next block. What its records had is no longer
+// valid.
+func (r *Reader) closeBlock(c *cursor) {
+	r.release(c.raw)
+	if c.block.kind.columnar() {
+		r.idle[c.block.kind] = c.recs
+	}
 }
 
 func eventTime(e *event.Event) uint64 { return e.Time }

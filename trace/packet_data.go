@@ -17,6 +17,9 @@ type packetData struct {
 	raw   []byte
 	next  int // of rows
 	sec   section
+	// These are used again.
+	columns []boundColumn
+	vals    []uint64
 }
 
 // openData reads the packetdata block b, which is to be of the packets block of; nil
@@ -57,19 +60,20 @@ func (d *packetData) parse(r *Reader, b, of *block) error {
 		d.bytes, seen = c.data, true
 	}
 	n := int(b.count)
-	cols, err := bindColumns(&d.sec, n, r.maps.data, dataFields, 0)
-	if err != nil {
+	var err error
+	if d.columns, err = bindColumns(d.columns[:0], &d.sec, n, r.maps.data, dataFields, 0); err != nil {
 		return err
 	}
 	d.rows = grow(d.rows, n)
 	clear(d.rows)
-	vals := make([]uint64, n)
-	for i := range cols {
-		f := &dataFields[cols[i].field]
-		if err := cols[i].read(vals, &context{}); err != nil {
+	d.vals = grow(d.vals, n)
+	for i := range d.columns {
+		c := &d.columns[i]
+		f := &dataFields[c.field]
+		if err := c.read(d.vals, &context{}); err != nil {
 			return fmt.Errorf("column %q: %w", f.name, err)
 		}
-		f.set(d.rows, vals)
+		f.set(d.rows, d.vals)
 	}
 	return d.check(of)
 }

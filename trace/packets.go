@@ -80,7 +80,9 @@ type packetReader struct {
 	vals    [3][]uint64
 	out     PacketBatch
 	flows   []event.Flow
-	prev    uint64
+	// flowColumns are those that flows were made of.
+	flowColumns []boundColumn
+	prev        uint64
 }
 
 // The positions in packetFields.
@@ -161,16 +163,17 @@ func (p *packetReader) openFlows() error {
 	}
 	p.flows = grow(p.flows, n)
 	clear(p.flows)
-	cols, err := bindColumns(&p.sec, n, p.r.maps.flows, flowFields, 0)
-	if err != nil {
+	var err error
+	if p.flowColumns, err = bindColumns(p.flowColumns[:0], &p.sec, n, p.r.maps.flows, flowFields, 0); err != nil {
 		return err
 	}
-	vals := make([]uint64, n)
-	for i := range cols {
-		if err := cols[i].read(vals, &context{}); err != nil {
-			return fmt.Errorf("column %q: %w", flowFields[cols[i].field].name, err)
+	p.vals[0] = grow(p.vals[0], n)
+	for i := range p.flowColumns {
+		c := &p.flowColumns[i]
+		if err := c.read(p.vals[0], &context{}); err != nil {
+			return fmt.Errorf("column %q: %w", flowFields[c.field].name, err)
 		}
-		flowFields[cols[i].field].set(p.flows, vals)
+		flowFields[c.field].set(p.flows, p.vals[0])
 	}
 	return nil
 }

@@ -42,7 +42,11 @@ type Reader struct {
 	maps   fieldMaps
 	dec    *zstd.Decoder
 	stored []byte   // the stored payload being read
-	free   [][]byte // raw payloads of closed blocks
+	near   []byte   // the first bytes of the block at nearAt
+	nearAt int64    // 0 if there is none
+	free   [][]byte // raw payloads of closed blocks, the smallest first
+	// idle has a closed table of each kind, to use again.
+	idle [kindCount]records
 }
 
 // fieldMaps relate the columns of the file to this package's.
@@ -54,6 +58,8 @@ type fieldMaps struct {
 type block struct {
 	offset int64
 	header
+	// unread says that only the index is known: see readHeader.
+	unread bool
 }
 
 // span is a part of the file without a readable block header.
@@ -66,7 +72,9 @@ type span struct {
 }
 
 // Open opens the trace file path. See NewReader.
-func Open(path string) (*Reader, error) {
+func Open(path string) (*Reader, error) { return openFile(path, false) }
+
+func openFile(path string, indexed bool) (*Reader, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open trace file: %w", err)
@@ -77,7 +85,7 @@ func Open(path string) (*Reader, error) {
 	}
 	var r *Reader
 	if err == nil {
-		r, err = NewReader(f, st.Size())
+		r, err = newReader(f, st.Size(), indexed)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open trace file %s: %w", path, err), f.Close())
@@ -89,13 +97,15 @@ func Open(path string) (*Reader, error) {
 // NewReader reads the head and finds the blocks of the trace in the first size
 // bytes of r. Its errors are ErrNotTrace, ErrVersion, ErrHeader and those of r.
 // Damage after the head is no error: Replay, Packets and Verify report it.
-func NewReader(r io.ReaderAt, size int64) (*Reader, error) {
+func NewReader(r io.ReaderAt, size int64) (*Reader, error) { return newReader(r, size, false) }
+
+func newReader(r io.ReaderAt, size int64, indexed bool) (*Reader, error) {
 	dec, err := newDecoder()
 	if err != nil {
 		return nil, err
 	}
 	tr := &Reader{r: r, size: size, dec: dec}
-	if err := tr.open(); err != nil {
+	if err := tr.open(indexed); err != nil {
 		dec.Close()
 		return nil, err
 	}
@@ -122,7 +132,7 @@ func (r *Reader) End() (event.End, bool) {
 	return r.end.End, true
 }
 
-func (r *Reader) open() error {
+func (r *Reader) open(indexed bool) error {
 	pre := make([]byte, preambleLen+headerLen)
 	n, err := r.readAt(pre, 0)
 	if err != nil {
@@ -146,8 +156,16 @@ func (r *Reader) open() error {
 		return err
 	}
 	r.id = p.id
-	if err := r.scan(preambleLen); err != nil {
-		return err
+	found := false
+	if indexed {
+		if found, err = r.scanIndex(); err != nil {
+			return err
+		}
+	}
+	if !found {
+		if err := r.scan(preambleLen); err != nil {
+			return err
+		}
 	}
 	if err := r.readHead(); err != nil {
 		return err

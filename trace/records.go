@@ -10,7 +10,7 @@ import (
 
 // table is the records of a columnar block.
 type table[T any] struct {
-	rows   *rows[T]
+	rows   rows[T]
 	fields []field[T]
 	timeOf func(*T) uint64
 	give   func(event.Handler, *T)
@@ -22,16 +22,21 @@ type table[T any] struct {
 func openTable[T any](r *Reader, b *block, fm fieldMap, fields []field[T],
 	timeOf func(*T) uint64, give func(event.Handler, *T),
 ) (records, []byte, error) {
-	rs, err := openRows(r, b, fm, fields)
+	t, idle := r.idle[b.kind].(*table[T])
+	if !idle {
+		t = &table[T]{fields: fields, timeOf: timeOf, give: give}
+	}
+	r.idle[b.kind] = nil
+	err := t.rows.open(r, b, fm, fields)
 	if err != nil {
 		return nil, nil, err
 	}
-	t := &table[T]{rows: rs, fields: fields, timeOf: timeOf, give: give}
-	if t.chunk, err = rs.next(fields); err != nil {
-		r.release(rs.raw)
+	t.at, t.given = 0, 0
+	if t.chunk, err = t.rows.next(fields); err != nil {
+		r.release(t.rows.raw)
 		return nil, nil, err
 	}
-	return t, rs.raw, nil
+	return t, t.rows.raw, nil
 }
 
 func (t *table[T]) time() (uint64, bool) {

@@ -128,7 +128,7 @@ func (r *Reader) found(off int64, h header) {
 		last := &r.damage[len(r.damage)-1]
 		last.first, last.missing = want, missing
 	}
-	r.blocks = append(r.blocks, block{off, h})
+	r.blocks = append(r.blocks, block{offset: off, header: h})
 	r.last = max(r.last, h.last)
 }
 

@@ -127,6 +127,7 @@ func (v *verifier) block(b *block) error {
 		v.s.UnknownBlocks++
 		return v.outcome(b, 0, v.r.checkStored(b))
 	}
+	_ = v.r.readHeader(b) // what is wrong with it, reading b says
 	k := &v.kinds[b.kind]
 	k.Blocks++
 	k.Stored += int64(b.stored)
@@ -164,7 +165,7 @@ func (v *verifier) records(b *block) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer v.r.release(c.raw)
+	defer v.r.closeBlock(c)
 	_, err = c.recs.deliver(ignore{}, 1<<64-1, true)
 	return c.recs.read(), err
 }

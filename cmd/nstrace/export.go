@@ -56,8 +56,13 @@ the nanosecond. --ns restricts it to a namespace, as with report.`,
 }
 
 func doExport(path, output string, selectors []string) error {
+	r, err := openTrace(path, trace.Open)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
 	// All is kept: a packet may be of any life.
-	m, err := readModel(path, 0, nil, false)
+	m, err := modelOf(r, path, 0, nil, false)
 	if err != nil {
 		return err
 	}
@@ -65,11 +70,6 @@ func doExport(path, output string, selectors []string) error {
 	if err != nil {
 		return err
 	}
-	r, err := trace.Open(path)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
 	out := &lateFile{path: output}
 	buffered := bufio.NewWriterSize(out, 1<<18)
 	summary, err := export.PCAPNG(buffered, r, m, export.Options{Netns: wanted})

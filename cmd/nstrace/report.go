@@ -96,17 +96,33 @@ func fileArgument(args []string) string {
 	return args[0]
 }
 
-// readModel analyzes a file; keep and wanted are for [analyze.Analyzer.Keep]. With
-// packets it reads these too, if there are any, which takes longer than all else.
-func readModel(path string, keep int, wanted func(*analyze.Netns) bool, packets bool) (*analyze.Model, error) {
-	r, err := trace.Open(path)
+// openTrace opens a file with one of trace's ways to do it.
+func openTrace(path string, open func(string) (*trace.Reader, error)) (*trace.Reader, error) {
+	r, err := open(path)
 	if path == defaultFile && errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: name a trace file, or make one with 'sudo nstrace record'", err)
 	}
+	return r, err
+}
+
+// readModel analyzes a file: see modelOf.
+func readModel(path string, keep int, wanted func(*analyze.Netns) bool, packets bool) (*analyze.Model, error) {
+	open := trace.Open
+	if !packets {
+		open = trace.OpenIndexed
+	}
+	r, err := openTrace(path, open)
 	if err != nil {
 		return nil, err
 	}
 	defer r.Close()
+	return modelOf(r, path, keep, wanted, packets)
+}
+
+// modelOf analyzes the file path, of which r is; keep and wanted are for
+// [analyze.Analyzer.Keep]. With packets it reads these too, if there are any, which
+// takes longer than all else.
+func modelOf(r *trace.Reader, path string, keep int, wanted func(*analyze.Netns) bool, packets bool) (*analyze.Model, error) {
 	a := analyze.New()
 	a.Keep(keep, wanted)
 	if err := r.Replay(a, trace.ReplayOptions{}); err != nil {

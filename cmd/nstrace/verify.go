@@ -41,7 +41,7 @@ func verify(path string) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
-	model, err := readModel(path, analyze.DefaultKeep, nil, false)
+	model, err := modelOf(r, path, analyze.DefaultKeep, nil, false)
 	if err != nil {
 		return err
 	}
