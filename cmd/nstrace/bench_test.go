@@ -18,7 +18,7 @@ import (
 // writing is a handler that writes what it is told into a trace.
 type writing struct {
 	*trace.Writer
-	b   *testing.B
+	b   testing.TB
 	end event.End
 }
 
