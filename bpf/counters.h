@@ -21,15 +21,26 @@ struct {
 } drops SEC(".maps");
 
 /*
- * Set while the recording runs (enum nst_recording). Attaching and detaching take
- * their time, one probe after the other; this lets all of them begin and end at
- * once.
+ * recording is set while the recording runs (enum nst_recording). Attaching and
+ * detaching take their time, one probe after the other; this lets all of them begin
+ * and end at once.
  *
  * While the snapshot at the end is taken, tasks go on coming and going, and that
  * looks at links, which gives namespaces numbers for each other. So that it can be
  * compared with, these are recorded until it is complete.
+ *
+ * netdev_changes counts how often a netdev was registered, unregistered or moved.
+ * It stands beside the other for the sake of the programs for packets, which can
+ * look at both at once: see stamp() in flow.h. nstrace, which writes both, may lose
+ * a change.
  */
-volatile __u32 recording;
+volatile union {
+	struct {
+		__u32 netdev_changes;
+		__u32 recording;
+	};
+	__u64 both;
+} state;
 
 static __always_inline bool is_late(__u32 probe)
 {
@@ -52,7 +63,8 @@ static __always_inline bool is_late(__u32 probe)
 
 static __always_inline bool is_recorded(__u32 probe)
 {
-	return recording == NST_RECORDING || (recording == NST_CLOSING && is_late(probe));
+	return state.recording == NST_RECORDING ||
+	       (state.recording == NST_CLOSING && is_late(probe));
 }
 
 /* Count a call of a probed function; false if nobody wants to know. */

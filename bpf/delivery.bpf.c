@@ -14,64 +14,88 @@ static __always_inline __u16 ethertype(__u16 protocol)
 	return protocol < ETH_P_802_3_MIN ? ETH_P_802_2 : protocol;
 }
 
-static __always_inline int deliver(struct nst_flow *flow, struct sk_buff *skb, __u32 len,
-				   struct packet_bytes bytes, __u32 probe)
+static __always_inline void deliver_record(struct nst_flow *flow, struct packet_bytes bytes,
+					   __u32 len, __u32 probe)
 {
-	__u64 now = bpf_ktime_get_boot_ns();
-	struct nst_count *count;
 	__u16 protocol = 0;
-	__u32 index;
 
 	/* The Ethernet header is still there: eth_type_trans comes later. */
 	bpf_probe_read_kernel(&protocol, sizeof(protocol),
 			      bytes.start + offsetof(struct ethhdr, h_proto));
-	flow->protocol = protocol = ethertype(protocol);
-	index = flow_index(flow);
-	count = flow_count(index);
-	if (count) {
-		count_packet(count, 1, len, now);
-		mark_leave(address_of(skb), index, now);
+	packet_send(flow, ethertype(protocol), bpf_ktime_get_boot_ns(), len, bytes, probe);
+}
+
+/*
+ * The ethertype isn't counted here, where it would have to be read from the packet:
+ * the stack knows it. Returns what the packet is of, for its record.
+ */
+static __always_inline struct nst_flow *deliver(struct net_device *dev, struct net *net,
+						struct sk_buff *skb, __u32 len, __u32 probe,
+						__u16 path)
+{
+	struct nst_cpu *cpu = this_cpu();
+	struct nst_count *count = NULL;
+	struct nst_found *found;
+
+	if (!cpu)
+		return NULL;
+	found = &cpu->received[path - NST_PATH_DELIVER_SKB][found_at(dev, 0)];
+	if (!is_found(found, dev) || found->key != (__u64)net) {
+		if (!find_begin(found, probe))
+			return NULL;
+		if (find_packets(found, dev, net, path, 0))
+			count = found_count(found);
+	} else {
+		count = found_count(found);
 	}
-	if (record_packets)
-		packet_send(flow, protocol, now, len, bytes, probe);
-	return 0;
+	cpu->hits[probe]++;
+	if (count) {
+		count->packets++;
+		count->bytes += len;
+		count->last = found->now;
+		mark_leave(address_of(skb), found->slot % NST_FLOWS, len, found->now);
+	}
+	return &found->flow;
 }
 
 /* For programs that are given pointers with their types. */
 static __always_inline int deliver_typed(struct ieee80211_rx_data *rx, __u32 probe, __u16 path)
 {
-	struct nst_flow flow = {.path = path};
-	struct net_device *dev;
-	struct sk_buff *skb;
+	struct net_device *dev = rx->sdata->dev;
+	struct sk_buff *skb = rx->skb;
+	__u32 len = skb->len;
+	struct nst_flow *flow = deliver(dev, dev->nd_net.net, skb, len, probe, path);
+	struct packet_bytes bytes;
 
-	if (!hit_alone(probe))
-		return 0;
-	dev = rx->sdata->dev;
-	skb = rx->skb;
-	flow_of(&flow, dev);
-	return deliver(&flow, skb, skb->len,
-		       (struct packet_bytes){.start = skb->data, .linear = skb->len - skb->data_len}, probe);
+	if (record_packets && flow) {
+		bytes = (struct packet_bytes){.start = skb->data, .linear = len - skb->data_len};
+		deliver_record(flow, bytes, len, probe);
+	}
+	return 0;
 }
 
 static __always_inline int deliver_probed(struct ieee80211_rx_data *rx, __u32 probe, __u16 path)
 {
-	struct nst_flow flow = {.path = path};
 	struct packet_bytes bytes = {};
 	struct sk_buff *skb = NULL;
 	struct net_device *dev;
+	struct nst_flow *flow;
 	__u32 len;
 
-	if (!hit_alone(probe))
+	if (!is_recorded(probe))
 		return 0;
 	dev = rx_delivery(rx, &skb);
 	if (!dev)
 		return 0;
-	flow_probed(&flow, dev);
 	len = BPF_CORE_READ(skb, len);
-	bytes.start = BPF_CORE_READ(skb, data);
-	if (snaplen)
-		bytes.linear = len - BPF_CORE_READ(skb, data_len);
-	return deliver(&flow, skb, len, bytes, probe);
+	flow = deliver(dev, BPF_CORE_READ(dev, nd_net.net), skb, len, probe, path);
+	if (record_packets && flow) {
+		bytes.start = BPF_CORE_READ(skb, data);
+		if (snaplen)
+			bytes.linear = len - BPF_CORE_READ(skb, data_len);
+		deliver_record(flow, bytes, len, probe);
+	}
+	return 0;
 }
 
 /* ieee80211_deliver_skb(rx) */

@@ -50,12 +50,16 @@ struct {
 	__type(value, struct nst_base);
 } flow_bases SEC(".maps");
 
-/* The device of each flow, by its index: the address of its net_device. */
+/* Whose packets a flow has, by its index: the address of their net_device, and their path. */
+struct nst_owner {
+	__u64 dev;
+	__u64 path;
+};
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, NST_FLOWS);
 	__type(key, __u32);
-	__type(value, __u64);
+	__type(value, struct nst_owner);
 } flow_owners SEC(".maps");
 
 /* The devices of all flows, by the address of their net_device. */
@@ -68,26 +72,6 @@ struct {
 
 /* How many flows were ever made: nstrace needs to look for new ones if it changes. */
 volatile __u32 flows_made;
-/* Changed by nstrace when it has taken flows out: what is remembered of them is void. */
-volatile __u32 flow_generation;
-
-/*
- * What each CPU last found, since a hash of a flow takes longer than all the rest.
- * Before 6.10, to look into a per-CPU array is a call, and into an array none.
- */
-#define NST_CACHED 16
-struct nst_cached {
-	struct nst_flow flow;
-	__u32 index;
-	__u32 generation;
-};
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct nst_cached[NST_CACHED]);
-} flow_cache SEC(".maps");
-
 #define NST_NO_FLOW 0xffffffffU
 
 /*
@@ -102,16 +86,13 @@ static __always_inline __u64 address_of(const void *pointer)
 	return address;
 }
 
-static __always_inline bool same_flow(const struct nst_flow *a, const struct nst_flow *b)
+/* Its lower half, which takes less: a copy of half a pointer is none any more. */
+static __always_inline __u32 low_address_of(const void *pointer)
 {
-	const __u64 *x = (void *)a, *y = (void *)b;
-	__u64 differ = 0;
-	int i;
+	__u32 low;
 
-#pragma unroll
-	for (i = 0; i < sizeof(*a) / sizeof(*x); i++)
-		differ |= x[i] ^ y[i];
-	return !differ;
+	asm volatile("%0 = %1" : "=w"(low) : "w"((__u32)(__u64)pointer));
+	return low;
 }
 
 /*
@@ -137,6 +118,12 @@ static __always_inline bool is_common(__u16 protocol)
 	return false;
 }
 
+/* Whether mac80211 had the packets of a path before the stack. */
+static __always_inline bool is_received(__u64 path)
+{
+	return path == NST_PATH_DELIVER_SKB || path == NST_PATH_RX_8023;
+}
+
 static __always_inline __u32 known_flow(struct nst_flow *flow)
 {
 	__u32 *index = bpf_map_lookup_elem(&flows, flow);
@@ -147,22 +134,23 @@ static __always_inline __u32 known_flow(struct nst_flow *flow)
 static __noinline __u32 flow_begin(struct nst_flow *flow)
 {
 	struct nst_base base = {};
+	struct nst_owner owner = {};
 	__u32 index;
 	__u8 here = 1;
-	__u64 dev;
 
 	if (!flow)
 		return NST_NO_FLOW;
-	/* Further on, the kernel has counted the packet already. */
-	if (flow->path == NST_PATH_DELIVER_SKB || flow->path == NST_PATH_RX_8023)
+	/* Further on, where ethertypes are told apart, the kernel has counted the packet already. */
+	if (is_received(flow->path) && !flow->protocol)
 		rx_stats((struct net_device *)flow->dev, &base);
 	if (bpf_map_pop_elem(&free_flows, &index))
 		return NST_NO_FLOW;
 	if (base.valid)
 		bpf_map_update_elem(&flow_bases, flow, &base, BPF_NOEXIST);
-	dev = flow->dev;
-	bpf_map_update_elem(&flow_devices, &dev, &here, BPF_ANY);
-	bpf_map_update_elem(&flow_owners, &index, &dev, BPF_ANY);
+	owner.dev = flow->dev;
+	owner.path = flow->path;
+	bpf_map_update_elem(&flow_devices, &owner.dev, &here, BPF_ANY);
+	bpf_map_update_elem(&flow_owners, &index, &owner, BPF_ANY);
 	if (bpf_map_update_elem(&flows, flow, &index, BPF_NOEXIST)) {
 		bpf_map_push_elem(&free_flows, &index, 0);
 		return known_flow(flow); /* another CPU was quicker */
@@ -190,29 +178,6 @@ static __noinline __u32 find_flow(struct nst_flow *flow)
 		index = flow_begin(flow);
 	if (index == NST_NO_FLOW)
 		count_drop(NST_DROP_FLOWS);
-	return index;
-}
-
-/* The same, quicker for what came before. */
-static __always_inline __u32 flow_index(struct nst_flow *flow)
-{
-	__u32 at = (flow->dev >> 6 ^ flow->dev >> 12 ^ flow->protocol ^ flow->protocol >> 8 ^
-		    flow->path) %
-		   NST_CACHED;
-	__u32 cpu = bpf_get_smp_processor_id(), index;
-	struct nst_cached *cached = bpf_map_lookup_elem(&flow_cache, &cpu);
-
-	if (!cached)
-		return NST_NO_FLOW;
-	cached += at;
-	if (cached->generation == flow_generation && same_flow(&cached->flow, flow))
-		return cached->index;
-	index = find_flow(flow);
-	if (index != NST_NO_FLOW) {
-		cached->flow = *flow;
-		cached->index = index;
-		cached->generation = flow_generation;
-	}
 	return index;
 }
 
@@ -248,22 +213,158 @@ static __always_inline void flow_probed(struct nst_flow *flow, struct net_device
 	flow->ifindex = BPF_CORE_READ(dev, ifindex);
 }
 
-static __always_inline struct nst_count *flow_count(__u32 index)
+/* Where the counter of a flow is for this CPU. */
+static __always_inline __u32 flow_slot(__u32 index)
 {
-	if (index >= NST_FLOWS)
-		return NULL;
-	index += bpf_get_smp_processor_id() * NST_FLOWS;
-	return bpf_map_lookup_elem(&flow_counts, &index);
+	return index + bpf_get_smp_processor_id() * NST_FLOWS;
 }
 
-static __always_inline void count_packet(struct nst_count *count, __u64 packets, __u64 bytes,
-					 __u64 now)
+static __always_inline struct nst_count *flow_count(__u32 index)
 {
-	count->packets += packets;
-	count->bytes += bytes;
+	__u32 slot = flow_slot(index);
+
+	if (index >= NST_FLOWS)
+		return NULL;
+	return bpf_map_lookup_elem(&flow_counts, &slot);
+}
+
+/*
+ * What each CPU found last. All that a packet costs is here: a hash of a flow takes
+ * longer than all the rest, and the time of day a quarter of it.
+ *
+ * So what was found holds until the kernel's clock ticks, at most, and the time of
+ * the first packet since then is taken for those that follow: what is said of the
+ * last packet is up to a tick early. It also holds no longer than until any netdev
+ * is registered, unregistered or moved. So the addresses of a netdev and of its
+ * namespace are all that has to be compared: neither is another's yet.
+ */
+#define NST_FOUND 64
+struct nst_found {
+	__u64 dev;
+	__u64 key; /* the address of the namespace, or a mark's index and the ethertype */
+	__u64 stamp;
+	__u64 now;
+	__u32 slot;
+	__u32 pad;
+	struct nst_flow flow;
+};
+/* The same for packets that the stack dropped: see stack.bpf.c. */
+#define NST_DROPPED 16
+struct nst_dropped {
+	__u64 dev;
+	__u64 net;
+	__u64 reason;
+	__u64 what; /* ifindex and ethertype */
+	__u64 stamp;
+	__u64 now;
+	__u64 sum;
+	__u32 slot;
+	__u32 pad;
+};
+struct nst_cpu {
+	__u64 hits[NST_KINDS];
+	struct nst_found received[2][NST_FOUND]; /* by path, NST_PATH_DELIVER_SKB first */
+	struct nst_found entered[NST_FOUND];
+	struct nst_found others[NST_FOUND];
+	struct nst_dropped dropped[NST_DROPPED];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct nst_cpu);
+} cpus SEC(".maps");
+
+static __always_inline struct nst_cpu *this_cpu(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&cpus, &zero);
+}
+
+static __always_inline void netdevs_change(void)
+{
+	__sync_fetch_and_add(&state.netdev_changes, 1);
+}
+
+/*
+ * Until when something holds. The kernel's clock ticks, netdevs change, and the
+ * recording ends (in the upper half): all three only go on.
+ */
+static __always_inline __u64 stamp(void)
+{
+	return bpf_jiffies64() + state.both;
+}
+
+/* Where among those found one is looked for: a net_device takes 8 KiB with what mac80211 adds. */
+static __always_inline __u32 found_at(const struct net_device *dev, __u32 differs)
+{
+	return (low_address_of(dev) >> 13) + differs & NST_FOUND - 1;
+}
+
+/*
+ * Begin to look for what a packet is counted by; false if it isn't to be. Should the
+ * recording end just now, what is found doesn't hold.
+ */
+static __always_inline bool find_begin(struct nst_found *found, __u32 probe)
+{
+	found->dev = 0;
+	found->stamp = stamp();
+	return is_recorded(probe);
+}
+
+/*
+ * Find the counter for packets of one path and ethertype that a netdev has in a
+ * namespace, for the next ones as well; false if there is none, which is counted.
+ */
+static __noinline bool find_packets(struct nst_found *found, struct net_device *dev, struct net *net,
+				    __u16 path, __u16 protocol)
+{
+	struct nst_count *count;
+	struct nst_flow flow;
+	struct nst_net id;
+	__u32 index;
+
+	if (!found)
+		return false;
+	read_net(&id, net);
+	found->flow = (struct nst_flow){
+		.net = id.ptr,
+		.cookie = id.cookie,
+		.inum = id.inum,
+		.dev = address_of(dev),
+		.ifindex = BPF_CORE_READ(dev, ifindex),
+		.path = path,
+		.protocol = protocol,
+	};
+	found->key = id.ptr;
+	found->now = bpf_ktime_get_boot_ns();
+	flow = found->flow;
+	index = find_flow(&flow);
+	count = flow_count(index);
+	if (!count)
+		return false;
 	if (!count->first)
-		count->first = now;
-	count->last = now;
+		count->first = found->now;
+	found->slot = flow_slot(index);
+	found->dev = flow.dev;
+	return true;
+}
+
+/*
+ * Whether it is of that netdev, and holds still. Then the recording goes on, too. To compare a number with a pointer the verifier allows,
+ * and to calculate with pointers it doesn't.
+ */
+static __always_inline bool is_found(const struct nst_found *found, const struct net_device *dev)
+{
+	return found->dev == (__u64)dev && found->stamp == stamp();
+}
+
+static __always_inline struct nst_count *found_count(const struct nst_found *found)
+{
+	__u32 slot = found->slot;
+
+	return bpf_map_lookup_elem(&flow_counts, &slot);
 }
 
 /*
@@ -273,97 +374,115 @@ static __always_inline void count_packet(struct nst_count *count, __u64 packets,
  * gone at once, and its sk_buff often the next that a monitor gets: so a mark holds
  * only for the device that it was left for.
  *
- * A mark is the address with the index of the flow in its upper bits, which are
- * the same for all sk_buffs: so it is written at once.
+ * A mark's tag is the address with the index of the flow instead of its upper bits,
+ * which are the same for all sk_buffs: so it is written at once.
  */
 #define NST_MARK_WAYS  4
 #define NST_MARK_SETS  (1 << 10)
-#define NST_MARK_SHIFT 48
-#define NST_MARK_INDEX ((__u64)(2 * NST_FLOWS - 1) << NST_MARK_SHIFT)
+#define NST_MARK_SHIFT 16
 /* Instead of an index: what this machine sent, and a monitor gets, too. */
 #define NST_MARK_SENT NST_FLOWS
 struct nst_mark {
 	__u64 tag;
 	__u64 time;
+	__u64 len;
 };
 struct nst_marks {
 	struct nst_mark way[NST_MARK_WAYS];
 };
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, NST_MARK_SETS);
-	__type(key, __u32);
-	__type(value, struct nst_marks);
-} marks SEC(".maps");
+/* A variable, since to look into a map takes longer. */
+struct nst_marks marks[NST_MARK_SETS];
 
 static __always_inline struct nst_marks *marks_of(__u64 skb)
 {
 	/* sk_buffs stand on cache lines; 2^32 divided by the golden ratio mixes the rest */
-	__u32 set = ((__u32)(skb >> 6) * 0x9e3779b1U) >> 22;
+	return &marks[((__u32)(skb >> 6) * 0x9e3779b1U) >> 22];
+}
 
-	return bpf_map_lookup_elem(&marks, &set);
+/* The index in the tag of a mark of this sk_buff; of another's it is too large for one. */
+static __always_inline __u64 mark_index(__u64 tag, __u64 skb)
+{
+	return tag ^ skb << NST_MARK_SHIFT;
 }
 
 static __always_inline bool is_mark_of(__u64 tag, __u64 skb)
 {
-	return !((tag ^ skb) & ~NST_MARK_INDEX);
+	return mark_index(tag, skb) < 1 << NST_MARK_SHIFT;
 }
 
-static __always_inline void mark_leave(__u64 skb, __u32 index, __u64 now)
+/* Of a set whose first way another sk_buff has: the place for a mark of this one. */
+static __noinline __u32 mark_room(__u64 skb)
 {
 	struct nst_marks *set = marks_of(skb);
-	struct nst_mark *mark;
+	__u32 oldest = 0;
 	int i;
 
-	if (!set)
-		return;
-	mark = &set->way[0];
 #pragma unroll
 	for (i = 0; i < NST_MARK_WAYS; i++) {
-		if (!set->way[i].tag || is_mark_of(set->way[i].tag, skb)) {
-			mark = &set->way[i];
-			break;
-		}
-		if (set->way[i].time < mark->time)
-			mark = &set->way[i];
+		if (!set->way[i].tag || is_mark_of(set->way[i].tag, skb))
+			return i;
+		if (set->way[i].time < set->way[oldest].time)
+			oldest = i;
 	}
-	mark->tag = skb ^ (__u64)index << NST_MARK_SHIFT;
+	return oldest;
+}
+
+static __always_inline void mark_leave(__u64 skb, __u32 index, __u32 len, __u64 now)
+{
+	struct nst_marks *set = marks_of(skb);
+	struct nst_mark *mark = &set->way[0];
+
+	if (mark->tag && !is_mark_of(mark->tag, skb))
+		mark = &set->way[mark_room(skb) % NST_MARK_WAYS];
+	mark->tag = skb << NST_MARK_SHIFT | index;
 	mark->time = now;
+	mark->len = len;
 }
 
-/* Take the mark of an sk_buff away, and return it; NST_NO_FLOW if it has none. */
-static __always_inline __u32 mark_clear(__u64 skb)
+/* Of a set in whose first way another sk_buff's mark is: where this one's is, or too far. */
+static __noinline __u32 mark_search(__u64 skb)
 {
 	struct nst_marks *set = marks_of(skb);
-	__u64 tag;
 	int i;
 
-	if (!set)
-		return NST_NO_FLOW;
 #pragma unroll
-	for (i = 0; i < NST_MARK_WAYS; i++) {
-		tag = set->way[i].tag;
-		if (tag && is_mark_of(tag, skb)) {
-			set->way[i].tag = 0;
-			return (tag ^ skb) >> NST_MARK_SHIFT;
-		}
+	for (i = 1; i < NST_MARK_WAYS; i++) {
+		if (is_mark_of(set->way[i].tag, skb))
+			return i;
 	}
-	return NST_NO_FLOW;
+	return NST_MARK_WAYS;
 }
 
-/*
- * The index of the flow that a packet of this device was counted by already, else
- * NST_MARK_SENT or NST_NO_FLOW.
- */
-static __always_inline __u32 mark_take(__u64 skb, __u64 dev)
+/* The mark of an sk_buff, NULL if it has none. */
+static __always_inline struct nst_mark *mark_of(__u64 skb)
 {
-	__u32 index = mark_clear(skb);
-	__u64 *owner;
+	struct nst_marks *set = marks_of(skb);
+	__u32 way;
+
+	if (is_mark_of(set->way[0].tag, skb))
+		return &set->way[0];
+	way = mark_search(skb);
+	return way < NST_MARK_WAYS ? &set->way[way] : NULL;
+}
+
+/* Take a mark away, and return its index. */
+static __always_inline __u32 mark_take(struct nst_mark *mark, __u64 skb)
+{
+	__u64 tag = mark->tag;
+
+	mark->tag = 0;
+	return mark_index(tag, skb);
+}
+
+/* Whose flow that is, NULL if it isn't this device's. */
+static __always_inline struct nst_owner *mark_owner(__u32 index, __u64 dev)
+{
+	struct nst_owner *owner;
 
 	if (index >= NST_FLOWS)
-		return index;
+		return NULL;
 	owner = bpf_map_lookup_elem(&flow_owners, &index);
-	return owner && *owner == dev ? index : NST_NO_FLOW;
+	return owner && owner->dev == dev ? owner : NULL;
 }
 
 #endif

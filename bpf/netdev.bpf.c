@@ -2,6 +2,7 @@
 /* The lives and moves of network interfaces of any kind (net/core/dev.c). */
 #include "common.h"
 #include "device.h"
+#include "flow.h"
 
 /* register_netdevice(dev): 0 or an errno. */
 
@@ -9,6 +10,7 @@ static __always_inline int netdev_register_enter(struct frame frame, struct net_
 {
 	struct call call = {};
 
+	netdevs_change();
 	if (!hit(NST_NETDEV_REGISTER))
 		return 0;
 	call.object = (__u64)dev;
@@ -69,6 +71,7 @@ static __always_inline int netdev_unregister_enter(struct frame frame, struct ne
 {
 	struct nst_event *e;
 
+	netdevs_change();
 	if (!hit(NST_NETDEV_UNREGISTER))
 		return 0;
 	e = event_begin(NST_NETDEV_UNREGISTER, NST_INSTANT, frame, NULL);
@@ -100,6 +103,7 @@ static __always_inline int netdev_move_enter(struct frame frame, struct net_devi
 	struct call call = {};
 	struct nst_event *e;
 
+	netdevs_change();
 	if (!hit(NST_NETDEV_MOVE))
 		return 0;
 	if (running(NST_PERNET_EXIT, frame))

@@ -109,38 +109,54 @@ static __noinline int packet_send_bytes(const struct nst_packet *packet, const v
 	       packet_fits(packet, start, n, NST_MAX_SNAPLEN, probe);
 }
 
-/* The quick way, which has nothing but the record. */
-static __always_inline void packet_send_bare(const struct nst_packet *packet, __u32 probe)
-{
-	struct nst_packet *p = bpf_ringbuf_reserve(&packets, sizeof(*p), 0);
+/*
+ * Of a large ring it is enough to look now and then whether the reader must be woken:
+ * a mask of sequence numbers, set by nstrace.
+ */
+const volatile __u32 packet_wake = 0;
 
-	if (!p) {
-		count_lost(probe);
-		return;
-	}
-	*p = *packet;
-	bpf_ringbuf_submit(p, wake_flags(&packets));
+static __always_inline __u64 packet_wake_flags(__u64 seq)
+{
+	return seq & packet_wake ? BPF_RB_NO_WAKEUP : wake_flags(&packets);
+}
+
+static __always_inline void packet_fill(struct nst_packet *p, const struct nst_flow *flow, __u64 seq,
+					__u64 now, __u16 protocol, __u32 len)
+{
+	p->seq = seq;
+	p->time = now;
+	p->flow = *flow;
+	p->flow.protocol = protocol; /* not that of the key, which may lack it */
+	p->cpu = bpf_get_smp_processor_id();
+	p->len = len;
+	p->captured = 0;
+	p->pad = 0;
 }
 
 /* What isn't wanted has no number, so it isn't missing. */
 static __always_inline void packet_send(struct nst_flow *flow, __u16 protocol, __u64 now, __u32 len,
 					struct packet_bytes bytes, __u32 probe)
 {
-	struct nst_packet packet = {};
-	__u32 n = bytes.linear < snaplen ? bytes.linear : snaplen;
+	struct nst_packet packet, *p;
+	__u64 seq;
 
 	if (!packet_wanted(flow, protocol))
 		return;
-	packet.seq = next_seq(NST_PACKETS);
-	packet.time = now;
-	packet.flow = *flow;
-	packet.flow.protocol = protocol; /* not 0 as in the key of an uncommon one */
-	packet.cpu = bpf_get_smp_processor_id();
-	packet.len = len;
-	if (snaplen)
-		packet_send_bytes(&packet, bytes.start, n, probe);
-	else
-		packet_send_bare(&packet, probe);
+	seq = next_seq(NST_PACKETS);
+	if (snaplen) {
+		packet_fill(&packet, flow, seq, now, protocol, len);
+		packet_send_bytes(&packet, bytes.start,
+				  bytes.linear < snaplen ? bytes.linear : snaplen, probe);
+		return;
+	}
+	/* The quick way, which has nothing but the record. */
+	p = bpf_ringbuf_reserve(&packets, sizeof(*p), 0);
+	if (!p) {
+		count_lost(probe);
+		return;
+	}
+	packet_fill(p, flow, seq, now, protocol, len);
+	bpf_ringbuf_submit(p, packet_wake_flags(seq));
 }
 
 #endif

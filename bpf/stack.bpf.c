@@ -23,12 +23,12 @@ volatile __u32 stack_counts;
 
 static __always_inline bool counts_unmarked(void)
 {
-	return stack_counts && recording == NST_RECORDING;
+	return stack_counts && state.recording == NST_RECORDING;
 }
 
 static __always_inline bool is_of_interest(struct net_device *dev)
 {
-	return all_devices || dev->ieee80211_ptr;
+	return dev->ieee80211_ptr || all_devices;
 }
 
 /* What the packet had for a length when it came, with its Ethernet header. */
@@ -64,24 +64,38 @@ static __always_inline __u32 segments(struct sk_buff *skb)
 }
 
 /* A packet that nobody has seen before. */
-static __always_inline int count_unmarked(struct sk_buff *skb, struct net_device *dev, __u16 path,
-					  __u32 probe)
+static __noinline int count_unmarked(struct sk_buff *skb, struct net_device *dev, __u16 path,
+				     __u32 probe)
 {
-	struct nst_flow flow = {.path = path};
-	__u64 now = bpf_ktime_get_boot_ns();
+	__u16 protocol = __builtin_bswap16(skb->protocol);
+	struct net *net = dev->nd_net.net;
+	struct nst_cpu *cpu = this_cpu();
 	__u32 len = frame_len(skb), n = segments(skb);
-	struct nst_count *count;
-	__u16 protocol;
+	struct nst_count *count = NULL;
+	struct nst_found *found;
+	__u64 now;
 
-	flow_of(&flow, dev);
-	flow.protocol = protocol = __builtin_bswap16(skb->protocol);
-	count = flow_count(flow_index(&flow));
+	if (!cpu)
+		return 0;
+	found = &cpu->others[found_at(dev, protocol ^ protocol >> 8)];
+	if (!is_found(found, dev) || found->key != (__u64)net || found->flow.path != path ||
+	    found->flow.protocol != protocol) {
+		if (!find_begin(found, NST_RECEIVE))
+			return 0;
+		if (find_packets(found, dev, net, path, protocol))
+			count = found_count(found);
+	} else {
+		count = found_count(found);
+	}
+	now = record_packets ? bpf_ktime_get_boot_ns() : found->now;
 	if (count) {
-		count_packet(count, n, len, now);
+		count->packets += n;
+		count->bytes += len;
 		count->merged += n - 1;
+		count->last = now;
 	}
 	if (record_packets)
-		packet_send(&flow, protocol, now, len, frame_bytes(skb, len), probe);
+		packet_send(&found->flow, protocol, now, len, frame_bytes(skb, len), probe);
 	return 0;
 }
 
@@ -94,15 +108,20 @@ SEC("tp_btf/netif_rx")
 int BPF_PROG(netif_rx_tracepoint, struct sk_buff *skb)
 {
 	struct net_device *dev = skb->dev;
+	__u64 address = address_of(skb);
 	struct wireless_dev *wdev;
+	struct nst_mark *mark;
 
 	if (!is_of_interest(dev) || !hit(NST_NETIF_RX))
 		return 0;
 	wdev = dev->ieee80211_ptr;
-	if (wdev && wdev->iftype == NL80211_IFTYPE_MONITOR)
-		mark_leave(address_of(skb), NST_MARK_SENT, bpf_ktime_get_boot_ns());
-	else
-		mark_clear(address_of(skb)); /* it isn't the packet that left it */
+	if (wdev && wdev->iftype == NL80211_IFTYPE_MONITOR) {
+		mark_leave(address, NST_MARK_SENT, 0, bpf_ktime_get_boot_ns());
+	} else {
+		mark = mark_of(address);
+		if (mark)
+			mark->tag = 0; /* it isn't the packet that left it */
+	}
 	return 0;
 }
 
@@ -117,30 +136,92 @@ static __always_inline __u16 path_of(struct sk_buff *skb, __u32 mark)
 	return NST_PATH_STACK;
 }
 
+/* Where among those found one is looked for: there are few flows, and IPv4, ARP and IPv6 apart. */
+static __always_inline __u32 entered_at(__u32 index, __u16 protocol)
+{
+	__u32 at = (index << 2) + (protocol >> 8 & 3);
+
+	barrier_var(at); /* or the compiler puts the bound where the verifier doesn't see it */
+	return at & NST_FOUND - 1;
+}
+
+/*
+ * Find where packets of an ethertype are counted that mac80211 had before for the
+ * flow of that index. If there is no room, they are of the others of that flow,
+ * which has no ethertype. False if it was another device's.
+ */
+static __noinline bool find_entered(struct nst_found *found, struct net_device *dev, __u32 index,
+				    __u16 protocol)
+{
+	__u64 key = (__u64)index << 16 | protocol;
+	struct nst_owner *owner;
+
+	if (!found)
+		return false;
+	owner = mark_owner(index, address_of(dev));
+	if (!owner)
+		return false;
+	if (!find_packets(found, dev, dev->nd_net.net, owner->path, __builtin_bswap16(protocol))) {
+		found->slot = flow_slot(index);
+		found->dev = address_of(dev);
+	}
+	found->key = key;
+	return true;
+}
+
 /* Tracepoint netif_receive_skb(skb), in __netif_receive_skb_core */
 SEC("tp_btf/netif_receive_skb")
 int BPF_PROG(receive_tracepoint, struct sk_buff *skb)
 {
 	struct net_device *dev = skb->dev;
+	__u32 index = NST_NO_FLOW, n;
+	struct nst_found *found;
 	struct nst_count *count;
-	__u32 index, n;
+	struct nst_mark *mark;
+	struct nst_cpu *cpu;
+	__u16 protocol;
+	__u64 address;
 
-	if (!is_of_interest(dev) || !hit_alone(NST_RECEIVE))
+	if (!is_of_interest(dev))
 		return 0;
-	index = mark_take(address_of(skb), address_of(dev));
-	if (index >= NST_FLOWS) {
-		if (!counts_unmarked())
-			return 0;
-		return count_unmarked(skb, dev, path_of(skb, index), NST_RECEIVE);
+	cpu = this_cpu();
+	if (!cpu)
+		return 0;
+	address = address_of(skb);
+	mark = mark_of(address);
+	if (!mark)
+		goto unmarked;
+	index = mark_take(mark, address);
+	if (index >= NST_FLOWS)
+		goto unmarked;
+	protocol = skb->protocol;
+	found = &cpu->entered[entered_at(index, protocol)];
+	if ((!is_found(found, dev) || found->key != ((__u64)index << 16 | protocol)) &&
+	    (!find_begin(found, NST_RECEIVE) || !find_entered(found, dev, index, protocol)))
+		goto unmarked;
+	count = found_count(found);
+	if (!count)
+		return 0;
+	cpu->hits[NST_RECEIVE]++;
+	count->last = found->now;
+	if (!skb->data_len) {
+		count->entered++;
+		count->entered_bytes += mark->len;
+		return 0;
 	}
-	count = flow_count(index);
-	if (count) {
-		n = segments(skb);
-		count->entered += n;
-		count->merged += n - 1;
-		count->entered_bytes += frame_len(skb);
-	}
+	/* GRO may have made one of several, of which only the first has a mark. */
+	n = segments(skb);
+	count->entered += n;
+	count->merged += n - 1;
+	count->entered_bytes += frame_len(skb);
 	return 0;
+unmarked:
+	if (!is_recorded(NST_RECEIVE))
+		return 0;
+	cpu->hits[NST_RECEIVE]++;
+	if (!counts_unmarked())
+		return 0;
+	return count_unmarked(skb, dev, path_of(skb, index), NST_RECEIVE);
 }
 
 /*
@@ -149,16 +230,22 @@ int BPF_PROG(receive_tracepoint, struct sk_buff *skb)
  */
 static __always_inline int control_port(struct sk_buff *skb, struct nst_flow *flow, __u32 len)
 {
+	__u64 address = address_of(skb);
+	struct nst_mark *mark = mark_of(address);
+	__u32 index = mark ? mark_take(mark, address) : NST_NO_FLOW;
 	struct nst_count *count;
-	__u32 index;
 
-	index = mark_take(address_of(skb), flow->dev);
-	if (index >= NST_FLOWS) {
+	if (!mark_owner(index, flow->dev)) {
 		if (!counts_unmarked())
 			return 0;
-		count = flow_count(flow_index(flow));
-		if (count)
-			count_packet(count, 1, len, bpf_ktime_get_boot_ns());
+		count = flow_count(find_flow(flow));
+		if (count) {
+			count->packets++;
+			count->bytes += len;
+			count->last = bpf_ktime_get_boot_ns();
+			if (!count->first)
+				count->first = count->last;
+		}
 		return 0;
 	}
 	count = flow_count(index);
@@ -287,46 +374,117 @@ static __always_inline __u64 device_left(unsigned long long *ctx, struct sk_buff
  * socket has in its queue isn't on a device, nor for rx_sk when it is freed: it was
  * not the stack that dropped it.
  *
- * This runs anywhere, also interrupted by the receive path: so no cache here, and
- * atomic instructions.
+ * This runs anywhere, also interrupted by itself. So instructions are atomic, and
+ * what was found has a sum, which isn't that of a mixture of two.
  */
+#define NST_NO_SLOT 0xffffffffU
+
+static __always_inline __u64 dropped_sum(const struct nst_dropped *d, __u32 slot)
+{
+	return (slot + 1) * 0x9e3779b97f4a7c15ULL ^ d->dev ^ d->net ^ d->reason ^ d->what ^
+	       d->stamp;
+}
+
+/*
+ * Where drops are counted of packets that came in by a device of that number, and
+ * are still on it.
+ */
+static __noinline __u32 find_dropped(struct nst_dropped *found, struct net_device *dev, __u64 reason,
+				     __u64 what)
+{
+	struct nst_dropped new = {.dev = address_of(dev), .reason = reason, .what = what};
+	struct nst_flow flow = {.path = NST_PATH_DROPPED, .reason = reason};
+	struct nst_count *count;
+	__u32 index;
+
+	if (!found || !bpf_map_lookup_elem(&flow_devices, &new.dev))
+		return NST_NO_SLOT;
+	new.stamp = stamp();
+	new.now = bpf_ktime_get_boot_ns();
+	if (!counts_unmarked())
+		return NST_NO_SLOT;
+	flow_probed(&flow, dev);
+	flow.protocol = __builtin_bswap16(what);
+	new.net = flow.net;
+	if (flow.ifindex != what >> 16)
+		return NST_NO_SLOT;
+	index = find_flow(&flow);
+	count = flow_count(index);
+	if (!count)
+		return NST_NO_SLOT;
+	if (!count->first)
+		count->first = new.now;
+	new.slot = flow_slot(index);
+	new.sum = dropped_sum(&new, new.slot);
+	*found = new;
+	return new.slot;
+}
+
+/* The same of those that came by a device which isn't on them any more. */
+static __always_inline __u32 find_left(unsigned long long *ctx, struct sk_buff *skb,
+				       struct net_device *dev, __u64 reason, __u16 protocol)
+{
+	__u64 address = have_drop_socket && counts_unmarked() ? device_left(ctx, skb, dev) : 0;
+	struct nst_flow flow = {.path = NST_PATH_DROPPED, .reason = reason};
+	struct nst_count *count;
+	__u32 index;
+
+	if (!address || !bpf_map_lookup_elem(&flow_devices, &address))
+		return NST_NO_SLOT;
+	flow_probed(&flow, (struct net_device *)address);
+	flow.protocol = __builtin_bswap16(protocol);
+	index = find_flow(&flow);
+	count = flow_count(index);
+	if (!count)
+		return NST_NO_SLOT;
+	if (!count->first)
+		count->first = bpf_ktime_get_boot_ns();
+	return flow_slot(index);
+}
+
 SEC("tp_btf/kfree_skb")
 int kfree_skb_tracepoint(unsigned long long *ctx)
 {
 	struct sk_buff *skb = (void *)ctx[0];
-	struct nst_flow flow = {.path = NST_PATH_DROPPED};
-	struct net_device *dev;
+	__u32 iif = skb->skb_iif, slot;
+	struct nst_dropped *found;
 	struct nst_count *count;
-	__u64 address;
+	struct net_device *dev;
+	struct nst_cpu *cpu;
+	__u64 reason, what, now;
+	__u16 protocol;
 
-	if (!skb->skb_iif || !counts_unmarked())
+	if (!iif)
 		return 0;
-	dev = skb->dev;
-	address = address_of(dev);
-	if (address && bpf_map_lookup_elem(&flow_devices, &address)) {
-		if (skb->skb_iif != dev->ifindex)
-			return 0;
-		flow_of(&flow, dev);
-	} else {
-		address = have_drop_socket ? device_left(ctx, skb, dev) : 0;
-		if (!address || !bpf_map_lookup_elem(&flow_devices, &address))
-			return 0;
-		flow_probed(&flow, (struct net_device *)address);
-	}
-	hit(NST_KFREE_SKB);
-	flow.protocol = __builtin_bswap16(skb->protocol);
 	/* In assembly for the same reason as fexit_ret. */
 	if (have_drop_reason)
-		asm volatile("%0 = *(u64 *)(%1 + 16)" : "=r"(flow.reason) : "r"(ctx));
+		asm volatile("%0 = *(u64 *)(%1 + 16)" : "=r"(reason) : "r"(ctx));
 	else
-		asm volatile("%0 = *(u64 *)(%1 + 8)" : "=r"(flow.reason) : "r"(ctx));
-	count = flow_count(find_flow(&flow));
+		asm volatile("%0 = *(u64 *)(%1 + 8)" : "=r"(reason) : "r"(ctx));
+	cpu = this_cpu();
+	if (!cpu)
+		return 0;
+	dev = skb->dev;
+	protocol = skb->protocol;
+	what = (__u64)iif << 16 | protocol;
+	found = &cpu->dropped[(low_address_of(dev) >> 13) + (protocol >> 8) + (__u32)reason &
+			      NST_DROPPED - 1];
+	slot = found->slot;
+	now = found->now;
+	if (found->dev != (__u64)dev || found->stamp != stamp() || found->reason != reason ||
+	    found->what != what || found->net != (__u64)dev->nd_net.net ||
+	    found->sum != dropped_sum(found, slot)) {
+		slot = find_dropped(found, dev, reason, what);
+		if (slot == NST_NO_SLOT)
+			slot = find_left(ctx, skb, dev, reason, protocol);
+		now = bpf_ktime_get_boot_ns();
+	}
+	count = bpf_map_lookup_elem(&flow_counts, &slot);
 	if (!count)
 		return 0;
+	__sync_fetch_and_add(&cpu->hits[NST_KFREE_SKB], 1);
 	__sync_fetch_and_add(&count->packets, segments(skb));
 	__sync_fetch_and_add(&count->bytes, frame_len(skb));
-	count->last = bpf_ktime_get_boot_ns();
-	if (!count->first)
-		count->first = count->last;
+	count->last = now;
 	return 0;
 }

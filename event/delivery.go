@@ -71,7 +71,8 @@ type Flow struct {
 type Count struct {
 	Flow
 	// Time is when it was read out, First and Last when the first and last
-	// packet of the flow came (0 if unknown).
+	// packet of the flow came (0 if unknown). Last can be as much too early as a tick
+	// of the kernel's clock takes (CONFIG_HZ: 1 to 10 ms), but not before Since.
 	Time, First, Last uint64
 	// Since is when the flow was read before: these packets came after it. 0 for
 	// its first Count, and in recordings that don't tell.
@@ -80,7 +81,9 @@ type Count struct {
 	// packet with its Ethernet header.
 	//
 	// The first two paths have what mac80211 received for the interface, which is
-	// what rx_packets counts.
+	// what rx_packets counts. Their ethertypes only the stack knows: Packets, Bytes,
+	// Control and ControlBytes are those of all of them, where Protocol is 0, and
+	// Entered and EnteredBytes by ethertype. Early recordings have all by ethertype.
 	Packets, Bytes uint64
 	// Entered is how many of these the stack got, EnteredBytes how long they were,
 	// and Control and ControlBytes are for those that nl80211's control port got;

@@ -69,6 +69,53 @@ type bpfNstCount struct {
 	Last         uint64
 }
 
+type bpfNstCpu struct {
+	_        structs.HostLayout
+	Hits     [64]uint64
+	Received [2][64]struct {
+		_     structs.HostLayout
+		Dev   uint64
+		Key   uint64
+		Stamp uint64
+		Now   uint64
+		Slot  uint32
+		Pad   uint32
+		Flow  bpfNstFlow
+	}
+	Entered [64]struct {
+		_     structs.HostLayout
+		Dev   uint64
+		Key   uint64
+		Stamp uint64
+		Now   uint64
+		Slot  uint32
+		Pad   uint32
+		Flow  bpfNstFlow
+	}
+	Others [64]struct {
+		_     structs.HostLayout
+		Dev   uint64
+		Key   uint64
+		Stamp uint64
+		Now   uint64
+		Slot  uint32
+		Pad   uint32
+		Flow  bpfNstFlow
+	}
+	Dropped [16]struct {
+		_      structs.HostLayout
+		Dev    uint64
+		Net    uint64
+		Reason uint64
+		What   uint64
+		Stamp  uint64
+		Now    uint64
+		Sum    uint64
+		Slot   uint32
+		Pad    uint32
+	}
+}
+
 type bpfNstDeviceName struct {
 	_    structs.HostLayout
 	Name [16]int8
@@ -230,7 +277,14 @@ type bpfNstMarks struct {
 		_    structs.HostLayout
 		Tag  uint64
 		Time uint64
+		Len  uint64
 	}
+}
+
+type bpfNstOwner struct {
+	_    structs.HostLayout
+	Dev  uint64
+	Path uint64
 }
 
 type bpfNstPacket struct {
@@ -416,16 +470,15 @@ type bpfSteps struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	bpfMapCalls                      = "calls"
+	bpfMapCpus                       = "cpus"
 	bpfMapDrops                      = "drops"
 	bpfMapFlowBases                  = "flow_bases"
-	bpfMapFlowCache                  = "flow_cache"
 	bpfMapFlowCounts                 = "flow_counts"
 	bpfMapFlowDevices                = "flow_devices"
 	bpfMapFlowOwners                 = "flow_owners"
 	bpfMapFlows                      = "flows"
 	bpfMapFreeFlows                  = "free_flows"
 	bpfMapLifecycle                  = "lifecycle"
-	bpfMapMarks                      = "marks"
 	bpfMapPacketDevices              = "packet_devices"
 	bpfMapPacketEthertypes           = "packet_ethertypes"
 	bpfMapPacketNetns                = "packet_netns"
@@ -584,15 +637,16 @@ const (
 	bpfProgWirelessExitKprobe        = "wireless_exit_kprobe"
 	bpfProgWirelessExitKretprobe     = "wireless_exit_kretprobe"
 	bpfVarAllDevices                 = "all_devices"
-	bpfVarFlowGeneration             = "flow_generation"
 	bpfVarFlowsMade                  = "flows_made"
 	bpfVarHaveDropReason             = "have_drop_reason"
 	bpfVarHaveDropSocket             = "have_drop_socket"
 	bpfVarHaveFetch                  = "have_fetch"
 	bpfVarInitialNet                 = "initial_net"
+	bpfVarMarks                      = "marks"
 	bpfVarNetdevMoveArgs             = "netdev_move_args"
 	bpfVarNl80211Family              = "nl80211_family"
 	bpfVarOwnTgid                    = "own_tgid"
+	bpfVarPacketWake                 = "packet_wake"
 	bpfVarPerCpuOffset               = "per_cpu_offset"
 	bpfVarPossibleCpus               = "possible_cpus"
 	bpfVarRdevKnown                  = "rdev_known"
@@ -600,7 +654,6 @@ const (
 	bpfVarRdevWiphyIdxOffset         = "rdev_wiphy_idx_offset"
 	bpfVarRdevWiphyOffset            = "rdev_wiphy_offset"
 	bpfVarRecordPackets              = "record_packets"
-	bpfVarRecording                  = "recording"
 	bpfVarRxKnown                    = "rx_known"
 	bpfVarRxSdataOffset              = "rx_sdata_offset"
 	bpfVarRxSkbOffset                = "rx_skb_offset"
@@ -614,6 +667,7 @@ const (
 	bpfVarSnaplen                    = "snaplen"
 	bpfVarStackCounts                = "stack_counts"
 	bpfVarStagesKnown                = "stages_known"
+	bpfVarState                      = "state"
 	bpfVarUncommonFlows              = "uncommon_flows"
 	bpfVarUnusedNstDrop              = "unused_nst_drop"
 	bpfVarUnusedNstEvent             = "unused_nst_event"
@@ -830,16 +884,15 @@ type bpfProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfMapSpecs struct {
 	Calls            *ebpf.MapSpec `ebpf:"calls"`
+	Cpus             *ebpf.MapSpec `ebpf:"cpus"`
 	Drops            *ebpf.MapSpec `ebpf:"drops"`
 	FlowBases        *ebpf.MapSpec `ebpf:"flow_bases"`
-	FlowCache        *ebpf.MapSpec `ebpf:"flow_cache"`
 	FlowCounts       *ebpf.MapSpec `ebpf:"flow_counts"`
 	FlowDevices      *ebpf.MapSpec `ebpf:"flow_devices"`
 	FlowOwners       *ebpf.MapSpec `ebpf:"flow_owners"`
 	Flows            *ebpf.MapSpec `ebpf:"flows"`
 	FreeFlows        *ebpf.MapSpec `ebpf:"free_flows"`
 	Lifecycle        *ebpf.MapSpec `ebpf:"lifecycle"`
-	Marks            *ebpf.MapSpec `ebpf:"marks"`
 	PacketDevices    *ebpf.MapSpec `ebpf:"packet_devices"`
 	PacketEthertypes *ebpf.MapSpec `ebpf:"packet_ethertypes"`
 	PacketNetns      *ebpf.MapSpec `ebpf:"packet_netns"`
@@ -857,15 +910,16 @@ type bpfMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfVariableSpecs struct {
 	AllDevices         *ebpf.VariableSpec `ebpf:"all_devices"`
-	FlowGeneration     *ebpf.VariableSpec `ebpf:"flow_generation"`
 	FlowsMade          *ebpf.VariableSpec `ebpf:"flows_made"`
 	HaveDropReason     *ebpf.VariableSpec `ebpf:"have_drop_reason"`
 	HaveDropSocket     *ebpf.VariableSpec `ebpf:"have_drop_socket"`
 	HaveFetch          *ebpf.VariableSpec `ebpf:"have_fetch"`
 	InitialNet         *ebpf.VariableSpec `ebpf:"initial_net"`
+	Marks              *ebpf.VariableSpec `ebpf:"marks"`
 	NetdevMoveArgs     *ebpf.VariableSpec `ebpf:"netdev_move_args"`
 	Nl80211Family      *ebpf.VariableSpec `ebpf:"nl80211_family"`
 	OwnTgid            *ebpf.VariableSpec `ebpf:"own_tgid"`
+	PacketWake         *ebpf.VariableSpec `ebpf:"packet_wake"`
 	PerCpuOffset       *ebpf.VariableSpec `ebpf:"per_cpu_offset"`
 	PossibleCpus       *ebpf.VariableSpec `ebpf:"possible_cpus"`
 	RdevKnown          *ebpf.VariableSpec `ebpf:"rdev_known"`
@@ -873,7 +927,6 @@ type bpfVariableSpecs struct {
 	RdevWiphyIdxOffset *ebpf.VariableSpec `ebpf:"rdev_wiphy_idx_offset"`
 	RdevWiphyOffset    *ebpf.VariableSpec `ebpf:"rdev_wiphy_offset"`
 	RecordPackets      *ebpf.VariableSpec `ebpf:"record_packets"`
-	Recording          *ebpf.VariableSpec `ebpf:"recording"`
 	RxKnown            *ebpf.VariableSpec `ebpf:"rx_known"`
 	RxSdataOffset      *ebpf.VariableSpec `ebpf:"rx_sdata_offset"`
 	RxSkbOffset        *ebpf.VariableSpec `ebpf:"rx_skb_offset"`
@@ -887,6 +940,7 @@ type bpfVariableSpecs struct {
 	Snaplen            *ebpf.VariableSpec `ebpf:"snaplen"`
 	StackCounts        *ebpf.VariableSpec `ebpf:"stack_counts"`
 	StagesKnown        *ebpf.VariableSpec `ebpf:"stages_known"`
+	State              *ebpf.VariableSpec `ebpf:"state"`
 	UncommonFlows      *ebpf.VariableSpec `ebpf:"uncommon_flows"`
 	UnusedNstDrop      *ebpf.VariableSpec `ebpf:"unused_nst_drop"`
 	UnusedNstEvent     *ebpf.VariableSpec `ebpf:"unused_nst_event"`
@@ -928,16 +982,15 @@ func (o *bpfObjects) Close() error {
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfMaps struct {
 	Calls            *ebpf.Map `ebpf:"calls"`
+	Cpus             *ebpf.Map `ebpf:"cpus"`
 	Drops            *ebpf.Map `ebpf:"drops"`
 	FlowBases        *ebpf.Map `ebpf:"flow_bases"`
-	FlowCache        *ebpf.Map `ebpf:"flow_cache"`
 	FlowCounts       *ebpf.Map `ebpf:"flow_counts"`
 	FlowDevices      *ebpf.Map `ebpf:"flow_devices"`
 	FlowOwners       *ebpf.Map `ebpf:"flow_owners"`
 	Flows            *ebpf.Map `ebpf:"flows"`
 	FreeFlows        *ebpf.Map `ebpf:"free_flows"`
 	Lifecycle        *ebpf.Map `ebpf:"lifecycle"`
-	Marks            *ebpf.Map `ebpf:"marks"`
 	PacketDevices    *ebpf.Map `ebpf:"packet_devices"`
 	PacketEthertypes *ebpf.Map `ebpf:"packet_ethertypes"`
 	PacketNetns      *ebpf.Map `ebpf:"packet_netns"`
@@ -953,16 +1006,15 @@ type bpfMaps struct {
 func (m *bpfMaps) Close() error {
 	return _BpfClose(
 		m.Calls,
+		m.Cpus,
 		m.Drops,
 		m.FlowBases,
-		m.FlowCache,
 		m.FlowCounts,
 		m.FlowDevices,
 		m.FlowOwners,
 		m.Flows,
 		m.FreeFlows,
 		m.Lifecycle,
-		m.Marks,
 		m.PacketDevices,
 		m.PacketEthertypes,
 		m.PacketNetns,
@@ -981,15 +1033,16 @@ func (m *bpfMaps) Close() error {
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfVariables struct {
 	AllDevices         *ebpf.Variable `ebpf:"all_devices"`
-	FlowGeneration     *ebpf.Variable `ebpf:"flow_generation"`
 	FlowsMade          *ebpf.Variable `ebpf:"flows_made"`
 	HaveDropReason     *ebpf.Variable `ebpf:"have_drop_reason"`
 	HaveDropSocket     *ebpf.Variable `ebpf:"have_drop_socket"`
 	HaveFetch          *ebpf.Variable `ebpf:"have_fetch"`
 	InitialNet         *ebpf.Variable `ebpf:"initial_net"`
+	Marks              *ebpf.Variable `ebpf:"marks"`
 	NetdevMoveArgs     *ebpf.Variable `ebpf:"netdev_move_args"`
 	Nl80211Family      *ebpf.Variable `ebpf:"nl80211_family"`
 	OwnTgid            *ebpf.Variable `ebpf:"own_tgid"`
+	PacketWake         *ebpf.Variable `ebpf:"packet_wake"`
 	PerCpuOffset       *ebpf.Variable `ebpf:"per_cpu_offset"`
 	PossibleCpus       *ebpf.Variable `ebpf:"possible_cpus"`
 	RdevKnown          *ebpf.Variable `ebpf:"rdev_known"`
@@ -997,7 +1050,6 @@ type bpfVariables struct {
 	RdevWiphyIdxOffset *ebpf.Variable `ebpf:"rdev_wiphy_idx_offset"`
 	RdevWiphyOffset    *ebpf.Variable `ebpf:"rdev_wiphy_offset"`
 	RecordPackets      *ebpf.Variable `ebpf:"record_packets"`
-	Recording          *ebpf.Variable `ebpf:"recording"`
 	RxKnown            *ebpf.Variable `ebpf:"rx_known"`
 	RxSdataOffset      *ebpf.Variable `ebpf:"rx_sdata_offset"`
 	RxSkbOffset        *ebpf.Variable `ebpf:"rx_skb_offset"`
@@ -1011,6 +1063,7 @@ type bpfVariables struct {
 	Snaplen            *ebpf.Variable `ebpf:"snaplen"`
 	StackCounts        *ebpf.Variable `ebpf:"stack_counts"`
 	StagesKnown        *ebpf.Variable `ebpf:"stages_known"`
+	State              *ebpf.Variable `ebpf:"state"`
 	UncommonFlows      *ebpf.Variable `ebpf:"uncommon_flows"`
 	UnusedNstDrop      *ebpf.Variable `ebpf:"unused_nst_drop"`
 	UnusedNstEvent     *ebpf.Variable `ebpf:"unused_nst_event"`

@@ -12,29 +12,28 @@ import (
 	"github.com/nstrace/nstrace/event"
 )
 
-// flowMaps are the maps whose size is that of the table of flows, and perCPUMaps
-// those that are as large once more for each CPU.
-var (
-	flowMaps   = []string{"flows", "free_flows", "flow_bases", "flow_devices"}
-	perCPUMaps = []string{"flow_counts", "flow_cache"}
-)
+// flowMaps are the maps whose size is that of the table of flows, and perCPUMap the
+// one that is as large once more for each CPU.
+var flowMaps = []string{"flows", "free_flows", "flow_bases", "flow_devices"}
+
+const perCPUMap = "flow_counts"
 
 // counters reads deliveries out of the kernel's per-CPU counters.
 type counters struct {
 	flows, free, bases, devices *ebpf.Map
 	// counts is the memory of flow_counts: flows for each CPU.
 	counts *ebpf.Memory
-	// made is how many flows were ever made, and generation changes when some
-	// are taken out (bpf/flow.h).
-	made       interface{ Get(any) error }
-	generation interface{ Set(any) error }
-	// removed is how many were taken out, and version the generation.
-	removed, version uint32
-	known            map[bpfNstFlow]*flowState
-	order            []*flowState
-	perCPU           []bpfNstCount
-	count            event.Count
-	reasons          *dropReasons
+	// made is how many flows were ever made (bpf/flow.h), and removed how many were
+	// taken out.
+	made    interface{ Get(any) error }
+	removed uint32
+	// dead are the counters of flows that were taken out by the last reading.
+	dead    []uint32
+	known   map[bpfNstFlow]*flowState
+	order   []*flowState
+	perCPU  []bpfNstCount
+	count   event.Count
+	reasons *dropReasons
 	// entrance says that the stack's entrance is probed.
 	entrance bool
 	// gone are devices that were unregistered, and when: once closed they
@@ -53,8 +52,8 @@ type flowState struct {
 }
 
 // newCounters makes all counters free.
-func newCounters(maps map[string]*ebpf.Map, made interface{ Get(any) error }, generation interface{ Set(any) error }, cpus int, delivery Delivery) (*counters, error) {
-	c := &counters{made: made, generation: generation, known: map[bpfNstFlow]*flowState{}, gone: map[uint64]uint64{}}
+func newCounters(maps map[string]*ebpf.Map, made interface{ Get(any) error }, cpus int, delivery Delivery) (*counters, error) {
+	c := &counters{made: made, known: map[bpfNstFlow]*flowState{}, gone: map[uint64]uint64{}}
 	if delivery == DeliveryOff {
 		return c, nil
 	}
@@ -62,7 +61,7 @@ func newCounters(maps map[string]*ebpf.Map, made interface{ Get(any) error }, ge
 		*m = maps[flowMaps[i]]
 	}
 	var err error
-	if c.counts, err = maps["flow_counts"].Memory(); err != nil {
+	if c.counts, err = maps[perCPUMap].Memory(); err != nil {
 		return nil, fmt.Errorf("map the delivery counters: %w", err)
 	}
 	c.perCPU = make([]bpfNstCount, cpus)
@@ -102,10 +101,10 @@ func (c *counters) read(now uint64, report func(*event.Count)) error {
 	if c.flows == nil {
 		return nil
 	}
-	if err := c.look(); err != nil {
+	if err := errors.Join(c.look(), c.reuse()); err != nil {
 		return err
 	}
-	dead := 0
+	dead := false
 	for _, f := range c.order {
 		if err := c.each(f.index, c.counts.ReadAt); err != nil {
 			return fmt.Errorf("read the delivery counters: %w", err)
@@ -116,16 +115,15 @@ func (c *counters) read(now uint64, report func(*event.Count)) error {
 		}
 		// Its address may be another device's already, which delivers.
 		if since, ok := c.gone[f.flow.Dev]; ok && sum.Last <= since {
-			dead++
+			dead = true
 		}
 	}
 	c.before = now
-	var err error
-	if dead > 0 {
-		err = c.remove()
+	if dead {
+		c.remove()
 	}
 	clear(c.gone)
-	return err
+	return nil
 }
 
 // look finds the flows that are new.
@@ -154,12 +152,11 @@ func (c *counters) look() error {
 }
 
 // remove takes out the flows of devices that are gone.
-func (c *counters) remove() error {
-	var dead []*flowState
+func (c *counters) remove() {
 	stay := c.order[:0]
 	for _, f := range c.order {
 		if since, ok := c.gone[f.flow.Dev]; ok && f.read.Last <= since {
-			dead = append(dead, f)
+			c.dead = append(c.dead, f.index)
 			c.flows.Delete(&f.flow)
 			c.bases.Delete(&f.flow)
 			c.devices.Delete(&f.flow.Dev)
@@ -171,19 +168,22 @@ func (c *counters) remove() error {
 	}
 	clear(c.order[len(stay):])
 	c.order = stay
-	c.version++
-	if err := c.generation.Set(c.version); err != nil {
-		return fmt.Errorf("take out what devices delivered that are gone: %w", err)
-	}
+}
+
+// reuse makes the counters free of flows that were taken out by the reading
+// before. What the programs found of a flow they go by until the kernel's clock
+// ticks, which it has since.
+func (c *counters) reuse() error {
 	clear(c.perCPU)
-	for _, f := range dead {
-		if err := c.each(f.index, c.counts.WriteAt); err != nil {
+	for _, index := range c.dead {
+		if err := c.each(index, c.counts.WriteAt); err != nil {
 			return fmt.Errorf("make a delivery counter free: %w", err)
 		}
-		if err := c.release(f.index); err != nil {
+		if err := c.release(index); err != nil {
 			return err
 		}
 	}
+	c.dead = c.dead[:0]
 	return nil
 }
 
@@ -229,6 +229,7 @@ func (c *counters) readFlow(f *flowState, sum *bpfNstCount, now uint64, report f
 		}
 	} else {
 		c.count.Since = max(c.before, before) // reading takes its time
+		c.count.Last = max(c.count.Last, c.count.Since)
 	}
 	report(&c.count)
 	return nil

@@ -150,7 +150,7 @@ func TestLabPairing(t *testing.T) {
 				t.Fatal(err)
 			}
 		case <-time.After(time.Duration(20+rand.IntN(200)) * time.Millisecond):
-			if err := kretprobe.loader.recording.Set(on); err != nil {
+			if err := kretprobe.loader.record(bpfNstRecording(on)); err != nil {
 				t.Fatal(err)
 			}
 			continue

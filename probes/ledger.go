@@ -94,6 +94,10 @@ func (s *Set) settledCalls() (stats map[bpfNstKind]bpfNstProbeStats, open map[bp
 // readStats adds up what the CPUs counted.
 func (s *Set) readStats() (map[bpfNstKind]bpfNstProbeStats, error) {
 	sums := map[bpfNstKind]bpfNstProbeStats{}
+	var cpus []bpfNstCpu
+	if err := s.loader.maps["cpus"].Lookup(uint32(0), &cpus); err != nil {
+		return nil, fmt.Errorf("read the counters of packets: %w", err)
+	}
 	for _, a := range s.probes {
 		var stats []bpfNstProbeStats
 		if err := s.loader.maps["probe_stats"].Lookup(uint32(a.id), &stats); err != nil {
@@ -106,6 +110,9 @@ func (s *Set) readStats() (map[bpfNstKind]bpfNstProbeStats, error) {
 			for i := range n.Returns {
 				sum.Returns[i] += n.Returns[i]
 			}
+		}
+		for i := range cpus {
+			sum.Hits += cpus[i].Hits[a.id]
 		}
 		sums[a.id] = sum
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -24,13 +25,13 @@ type loader struct {
 	kernel *kernel
 	spec   *ebpf.CollectionSpec
 	maps   map[string]*ebpf.Map
-	// These are variables of the programs: whether to record, by what number
+	// These are variables of the programs: what to record, by what number
 	// generic netlink knows nl80211, and whether it is seen how far its requests
 	// come; the first loader's.
-	recording, family, stages *ebpf.Variable
-	// Likewise: whether the stack counts what nobody has seen before, how many flows
-	// were made, and what has to change when some are taken out.
-	stack, flowsMade, flowGeneration *ebpf.Variable
+	state, family, stages *ebpf.Variable
+	// Likewise: whether the stack counts what nobody has seen before, and how many
+	// flows were made.
+	stack, flowsMade *ebpf.Variable
 	// offsets is a copy of __per_cpu_offset[] where the kernel's own isn't known,
 	// else nil; the first loader's.
 	offsets *ebpf.Map
@@ -57,11 +58,9 @@ func newLoader(k *kernel, o Options, other *loader) (*loader, error) {
 	spec.Maps["lifecycle"].MaxEntries = o.LifecycleRing
 	spec.Maps["tasks"].MaxEntries = o.TaskRing
 	spec.Maps["packets"].MaxEntries = o.PacketRing
-	for _, name := range perCPUMaps {
-		spec.Maps[name].MaxEntries *= uint32(k.possibleCPUs)
-	}
+	spec.Maps[perCPUMap].MaxEntries *= uint32(k.possibleCPUs)
 	if o.Delivery == DeliveryOff {
-		for _, name := range slices.Concat(flowMaps, perCPUMaps) {
+		for _, name := range slices.Concat(flowMaps, []string{perCPUMap}) {
 			spec.Maps[name].MaxEntries = 1
 		}
 	}
@@ -97,8 +96,8 @@ func newLoader(k *kernel, o Options, other *loader) (*loader, error) {
 	}
 	l.noInitial = l.findInitial()
 	for name, v := range map[string]**ebpf.Variable{
-		"recording": &l.recording, "nl80211_family": &l.family, "stages_known": &l.stages,
-		"stack_counts": &l.stack, "flows_made": &l.flowsMade, "flow_generation": &l.flowGeneration,
+		"state": &l.state, "nl80211_family": &l.family, "stages_known": &l.stages,
+		"stack_counts": &l.stack, "flows_made": &l.flowsMade,
 	} {
 		if *v = coll.Variables[name]; *v == nil {
 			return nil, fmt.Errorf("prepare nstrace's programs: no variable %s", name)
@@ -155,12 +154,23 @@ func (l *loader) setVariables(o Options) error {
 		set("possible_cpus", uint32(l.kernel.possibleCPUs)),
 		set("have_fetch", l.kernel.Features.Fetch),
 		set("record_packets", o.Delivery == DeliveryPackets),
+		set("packet_wake", packetWake(o.PacketRing)),
 		o.Packets.setVariables(set),
 		set("all_devices", o.AllDevices),
 		set("have_drop_reason", l.kernel.hasDropReason()),
 		set("have_drop_socket", l.kernel.hasDropSocket()),
 	)
 	return errors.Join(err, l.setArgs(set, o))
+}
+
+// packetWake is at which records of a ring of so many bytes the programs look
+// whether to wake the reader: at so many that it isn't much fuller by the next.
+func packetWake(ring uint32) uint32 {
+	const every, much = 64, 256
+	if ring/uint32(unsafe.Sizeof(bpfNstPacket{})) < every*much {
+		return 0
+	}
+	return every - 1
 }
 
 // setLayout tells the programs where structures of the modules have what they
@@ -285,6 +295,10 @@ func refusal(err error) error {
 	}
 	return err
 }
+
+// record says what is to be recorded from now on (union state in
+// bpf/counters.h).
+func (l *loader) record(what bpfNstRecording) error { return l.state.Set(uint64(what) << 32) }
 
 func (l *loader) close() {
 	for _, m := range l.maps {

@@ -134,7 +134,7 @@ func attach(k *kernel, o Options) (*Set, error) {
 	s := &Set{
 		kernel: k, options: o, loader: l, returns: newReturns(l.maps["calls"], l.maps["steps_of"]), modules: newModules(""),
 	}
-	s.counters, err = newCounters(l.maps, l.flowsMade, l.flowGeneration, k.possibleCPUs, o.Delivery)
+	s.counters, err = newCounters(l.maps, l.flowsMade, k.possibleCPUs, o.Delivery)
 	if err == nil {
 		s.counters.reasons = k.dropReasons()
 		err = s.open()
@@ -318,7 +318,7 @@ func (s *Set) Begin() error {
 	for _, a := range s.probes {
 		a.missedBefore = t.misses(a)
 	}
-	err := s.loader.recording.Set(uint32(bpfNstRecordingNST_RECORDING))
+	err := s.loader.record(bpfNstRecordingNST_RECORDING)
 	if err == nil && s.options.Delivery != DeliveryOff {
 		// Packets that mac80211 had before must not be the stack's own discovery. They
 		// get there before bottom halves are on again, which this waits for, too.
@@ -351,7 +351,7 @@ func (s *Set) End(sink Sink) error {
 // silence returns when only what is to be recorded still is. over tells whose
 // part in it is over.
 func (s *Set) silence(what bpfNstRecording, over func(*attached) bool) error {
-	err := s.loader.recording.Set(uint32(what))
+	err := s.loader.record(what)
 	t := s.loader.tally(s.probes)
 	for _, a := range s.probes {
 		if over(a) {

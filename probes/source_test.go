@@ -29,7 +29,7 @@ func Unattached(o Options) (s *Set, ids map[string]ebpf.MapID, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	counters, err := newCounters(l.maps, l.flowsMade, l.flowGeneration, k.possibleCPUs, o.Delivery)
+	counters, err := newCounters(l.maps, l.flowsMade, k.possibleCPUs, o.Delivery)
 	if err != nil {
 		return nil, nil, err
 	}
