@@ -238,9 +238,9 @@ func each(rounds []costMeasured, cost func(costMeasured) float64) []float64 {
 	return all
 }
 
-// spread prints the median, and the least and most.
-func spread(rounds []float64) string {
-	return fmt.Sprintf("%.0f (%.0f to %.0f)", bench.Median(rounds), slices.Min(rounds), slices.Max(rounds))
+// spread prints the median, and the least and most, each by a format.
+func spread(format string, rounds []float64) string {
+	return fmt.Sprintf(format+" ("+format+" to "+format+")", bench.Median(rounds), slices.Min(rounds), slices.Max(rounds))
 }
 
 // instructions makes the table of a machine that counts them. Its nanoseconds are
@@ -249,7 +249,7 @@ func (r *costRun) instructions() *bench.Table {
 	t := &bench.Table{
 		Title: "What recording adds for each packet, in instructions (not time), on one CPU; Linux " + r.machine,
 		Columns: []string{
-			"load", "way", "instructions a packet", "of them in its own process", "in the kernel's path",
+			"load", "way", "instructions a packet", "of them in its own process", "the rest, in the kernel",
 			"times bpftrace's count", "packets lost in all loads",
 		},
 	}
@@ -262,7 +262,7 @@ func (r *costRun) instructions() *bench.Table {
 				continue
 			}
 			if way.name == costNothing {
-				t.Row(load.text, way.text, spread(each(rounds, costMeasured.busy)), "–", "–", "–", "–")
+				t.Row(load.text, way.text, spread("%.0f", each(rounds, costMeasured.busy)), "–", "–", "–", "–")
 				continue
 			}
 			added := r.added(way.name, load.name, costMeasured.busy)
@@ -276,7 +276,7 @@ func (r *costRun) instructions() *bench.Table {
 				}
 				times = bench.Times(bench.Median(added) / count)
 			}
-			t.Row(load.text, way.text, "+"+spread(added), own, fmt.Sprintf("%.0f", bench.Median(path)), times, r.lost[way.name])
+			t.Row(load.text, way.text, spread("%+.0f", added), own, fmt.Sprintf("%+.0f", bench.Median(path)), times, r.lost[way.name])
 		}
 	}
 	return t
@@ -297,7 +297,7 @@ func (r *costRun) times() *bench.Table {
 				continue
 			}
 			took := each(rounds, costMeasured.elapsed)
-			t.Row(load.text, way.text, spread(took), bench.Times(bench.Median(took)/nothing), r.lost[way.name])
+			t.Row(load.text, way.text, spread("%.0f", took), bench.Times(bench.Median(took)/nothing), r.lost[way.name])
 		}
 	}
 	return t
