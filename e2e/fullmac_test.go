@@ -48,7 +48,7 @@ func TestFullMAC(t *testing.T) {
 		suite, delivery string
 		always          bool
 	}{
-		{suite: "bullseye", delivery: "count", always: true},
+		{suite: "bullseye", delivery: "count"},
 		{suite: "bullseye", delivery: "packets"},
 		{suite: "bookworm", delivery: "count"},
 		{suite: "bookworm", delivery: "packets", always: true},
