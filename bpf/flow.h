@@ -140,7 +140,7 @@ static __noinline __u32 flow_begin(struct nst_flow *flow)
 
 	if (!flow)
 		return NST_NO_FLOW;
-	/* Further on, where ethertypes are told apart, the kernel has counted the packet already. */
+	/* Where ethertypes are told apart, the kernel has counted the packet already. */
 	if (is_received(flow->path) && !flow->protocol)
 		rx_stats((struct net_device *)flow->dev, &base);
 	if (bpf_map_pop_elem(&free_flows, &index))
@@ -248,6 +248,7 @@ struct nst_found {
 	__u32 pad;
 	struct nst_flow flow;
 };
+
 /* The same for packets that the stack dropped: see stack.bpf.c. */
 #define NST_DROPPED 16
 struct nst_dropped {
@@ -261,6 +262,7 @@ struct nst_dropped {
 	__u32 slot;
 	__u32 pad;
 };
+
 struct nst_cpu {
 	__u64 hits[NST_KINDS];
 	struct nst_found received[2][NST_FOUND]; /* by path, NST_PATH_DELIVER_SKB first */
@@ -317,8 +319,8 @@ static __always_inline bool find_begin(struct nst_found *found, __u32 probe)
  * Find the counter for packets of one path and ethertype that a netdev has in a
  * namespace, for the next ones as well; false if there is none, which is counted.
  */
-static __noinline bool find_packets(struct nst_found *found, struct net_device *dev, struct net *net,
-				    __u16 path, __u16 protocol)
+static __noinline bool find_packets(struct nst_found *found, struct net_device *dev,
+				    struct net *net, __u16 path, __u16 protocol)
 {
 	struct nst_count *count;
 	struct nst_flow flow;
@@ -352,8 +354,9 @@ static __noinline bool find_packets(struct nst_found *found, struct net_device *
 }
 
 /*
- * Whether it is of that netdev, and holds still. Then the recording goes on, too. To compare a number with a pointer the verifier allows,
- * and to calculate with pointers it doesn't.
+ * Whether it is of that netdev, and holds still. Then the recording goes on, too.
+ * To compare a number with a pointer the verifier allows, and to calculate with
+ * pointers it doesn't.
  */
 static __always_inline bool is_found(const struct nst_found *found, const struct net_device *dev)
 {

@@ -120,8 +120,8 @@ static __always_inline __u64 packet_wake_flags(__u64 seq)
 	return seq & packet_wake ? BPF_RB_NO_WAKEUP : wake_flags(&packets);
 }
 
-static __always_inline void packet_fill(struct nst_packet *p, const struct nst_flow *flow, __u64 seq,
-					__u64 now, __u16 protocol, __u32 len)
+static __always_inline void packet_fill(struct nst_packet *p, const struct nst_flow *flow,
+					__u64 seq, __u64 now, __u16 protocol, __u32 len)
 {
 	p->seq = seq;
 	p->time = now;

@@ -389,8 +389,8 @@ static __always_inline __u64 dropped_sum(const struct nst_dropped *d, __u32 slot
  * Where drops are counted of packets that came in by a device of that number, and
  * are still on it.
  */
-static __noinline __u32 find_dropped(struct nst_dropped *found, struct net_device *dev, __u64 reason,
-				     __u64 what)
+static __noinline __u32 find_dropped(struct nst_dropped *found, struct net_device *dev,
+				     __u64 reason, __u64 what)
 {
 	struct nst_dropped new = {.dev = address_of(dev), .reason = reason, .what = what};
 	struct nst_flow flow = {.path = NST_PATH_DROPPED, .reason = reason};
