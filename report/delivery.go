@@ -4,6 +4,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -61,9 +62,23 @@ func undelivered(d *analyze.Delivery) string {
 	return strings.Join(out, ", ")
 }
 
+// handled are reasons by which the kernel also frees what nothing is wrong with.
+var handled = map[string]string{
+	"NO_SOCKET":     handledReply,
+	"icmp_rcv":      handledReply,
+	"NOT_SPECIFIED": handledICMPv6,
+	"icmpv6_rcv":    handledICMPv6,
+}
+
+const (
+	handledReply  = "an echo reply of which a raw socket (ping in most namespaces) got a copy"
+	handledICMPv6 = "IPv6's own messages (ICMPv6), handled or not"
+)
+
 // drops adds what the stack dropped of what was delivered.
 func (t *writer) drops(drops []*analyze.Drop, indent string) {
 	tab := newTable("namespace", "interface", "reason", "packets", "bytes").numbers(3, 4)
+	var notes []string
 	for _, d := range drops {
 		reason := "unknown"
 		switch {
@@ -73,6 +88,12 @@ func (t *writer) drops(drops []*analyze.Drop, indent string) {
 			reason = escape(d.Reason)
 		}
 		tab.row(d.Netns.Label(), nameOn(d.Device, d.Netns, d.Ifindex), reason, fmt.Sprint(d.Packets), fmt.Sprint(d.Bytes))
+		if what := handled[d.Reason]; what != "" && !slices.Contains(notes, d.Reason) {
+			notes = append(notes, d.Reason)
+		}
 	}
 	tab.write(&t.Builder, indent)
+	for _, reason := range notes {
+		t.line("%s%s isn't always a loss: the kernel also drops so %s.", indent, reason, handled[reason])
+	}
 }

@@ -11,7 +11,11 @@ import (
 )
 
 func (t *writer) deliveries() {
-	t.section("DELIVERED BY WI-FI")
+	if t.m.Recording.AllDevices {
+		t.section("DELIVERED")
+	} else {
+		t.section("DELIVERED BY WI-FI")
+	}
 	if len(t.m.Delivery) == 0 {
 		t.line("  %s", t.noDelivery())
 		return
@@ -49,22 +53,25 @@ func (t *writer) deliveryTable() *table {
 	return newTable("namespace", "interface", "path", "packets", "bytes", "not delivered", "rx_packets", "").numbers(3, 4, 6)
 }
 
-// deliveryRows adds a namespace's rows. The kernel's count is of all paths of an
-// interface, so it stands beside their sum.
+// deliveryRows adds a namespace's rows. The kernel's count is of all paths by which an
+// interface received, so it stands beside the last of them, with their sum.
 func (t *writer) deliveryRows(tab *table, n *analyze.Netns) {
 	for i := 0; i < len(n.Delivery); {
 		first := n.Delivery[i]
 		var all uint64
-		end := i
+		end, last, paths := i, i, 0
 		for ; end < len(n.Delivery) && n.Delivery[end].Device == first.Device && n.Delivery[end].Ifindex == first.Ifindex; end++ {
 			all += n.Delivery[end].Received()
+			if n.Delivery[end].Path.Received() {
+				last, paths = end, paths+1
+			}
 		}
 		for j := i; j < end; j++ {
 			d := n.Delivery[j]
 			rx, cmp := "", ""
-			if j == end-1 {
+			if j == last {
 				rx, cmp = compared(all, d.RxPackets)
-				if end-i > 1 && cmp != "" {
+				if paths > 1 && cmp != "" {
 					cmp = fmt.Sprintf("%s (sum %d)", cmp, all)
 				}
 			}

@@ -45,8 +45,8 @@ before the recording begins to be seen: with --load-modules, record loads them.
 With --delivery packets every packet has a record of its own, of which --snaplen,
 --ns, --device and --ethertype say more; packets are counted in any case, and all
 of them. --ns takes a name (blue), an inum (4026532281), init or a path: a name
-means the namespace that has it when the packet comes. A packet is recorded if it
-is of any of the namespaces, devices and ethertypes that are named, each.
+means the namespace that has it when the packet comes. Of several of one kind any
+will do, and a packet is recorded if it is right by each kind.
 
   sudo nstrace record --delivery packets --snaplen 128 --ns blue --ethertype ip`,
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -83,6 +83,9 @@ is of any of the namespaces, devices and ethertypes that are named, each.
 			return usageError{err}
 		}
 		rings.AllDevices = devices.value == "all"
+		if rings.AllDevices && rings.Delivery == probes.DeliveryOff {
+			return usageError{errors.New("--devices all is about counting packets: leave out --delivery off")}
+		}
 		o.Probes = rings
 		return doRecord(o)
 	}

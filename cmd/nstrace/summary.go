@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/nstrace/nstrace/event"
+	"github.com/nstrace/nstrace/probes"
 	"github.com/nstrace/nstrace/record"
 )
 
@@ -19,8 +20,11 @@ func summarise(w io.Writer, o *record.Options, r *record.Result) {
 	if o.Output == record.Stdout {
 		into = "standard output"
 	}
-	fmt.Fprintf(w, "nstrace: recorded %d events and %d delivered packets into %s (%s)\n",
-		r.Events, r.Packets, into, size(r.Bytes))
+	packets := fmt.Sprintf("counted %d delivered packets", r.Packets)
+	if o.Probes.Delivery == probes.DeliveryPackets {
+		packets += fmt.Sprintf(", with a record for %d,", recordsOf(&r.Ledger))
+	}
+	fmt.Fprintf(w, "nstrace: recorded %d events and %s into %s (%s)\n", r.Events, packets, into, size(r.Bytes))
 	for _, m := range missing(r.Ledger.Probes) {
 		fmt.Fprintf(w, "nstrace: %s\n", m)
 	}
@@ -32,16 +36,26 @@ func summarise(w io.Writer, o *record.Options, r *record.Result) {
 	}
 }
 
+// recordsOf is how many packets have a record of their own.
+func recordsOf(l *event.Ledger) uint64 {
+	for _, r := range l.Rings {
+		if r.Name == "packets" {
+			return r.Received
+		}
+	}
+	return 0
+}
+
 // missing tells of the probes that aren't attached, together what has one cause:
 // a failure of the same kind, or a module that isn't there.
-func missing(probes []event.ProbeLedger) []string {
+func missing(all []event.ProbeLedger) []string {
 	type cause struct {
 		status event.Status
 		what   string
 	}
 	var causes []cause
 	found := map[cause][]event.ProbeLedger{}
-	for _, p := range probes {
+	for _, p := range all {
 		c := cause{p.Status, p.Cause()}
 		switch {
 		case p.Status == event.StatusAttached:
@@ -73,13 +87,13 @@ func missing(probes []event.ProbeLedger) []string {
 // fewProbes is how many are named; the report names all.
 const fewProbes = 3
 
-func few(probes []event.ProbeLedger) string {
+func few(all []event.ProbeLedger) string {
 	var names []string
-	for _, p := range probes[:min(len(probes), fewProbes)] {
+	for _, p := range all[:min(len(all), fewProbes)] {
 		names = append(names, p.Name)
 	}
 	list := strings.Join(names, ", ")
-	if more := len(probes) - fewProbes; more > 0 {
+	if more := len(all) - fewProbes; more > 0 {
 		list += fmt.Sprintf(" and %d more", more)
 	}
 	return list
