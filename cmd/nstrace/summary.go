@@ -21,10 +21,14 @@ func summarise(w io.Writer, o *record.Options, r *record.Result) {
 		into = "standard output"
 	}
 	packets := fmt.Sprintf("counted %d delivered packets", r.Packets)
+	records := recordsOf(&r.Ledger)
 	if o.Probes.Delivery == probes.DeliveryPackets {
-		packets += fmt.Sprintf(", with a record for %d,", recordsOf(&r.Ledger))
+		packets += fmt.Sprintf(", with a record for %d,", records)
 	}
 	fmt.Fprintf(w, "nstrace: recorded %d events and %s into %s (%s)\n", r.Events, packets, into, size(r.Bytes))
+	if f := &o.Probes.Packets; records == 0 && r.Packets > 0 && len(o.Netns)+len(f.Devices)+len(f.Ethertypes) > 0 {
+		fmt.Fprintln(w, "nstrace: none of them was right by --ns, --device and --ethertype; is there a mistake in these?")
+	}
 	for _, m := range missing(r.Ledger.Probes) {
 		fmt.Fprintf(w, "nstrace: %s\n", m)
 	}

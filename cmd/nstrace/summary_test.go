@@ -4,9 +4,12 @@ package main
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/nstrace/nstrace/event"
+	"github.com/nstrace/nstrace/probes"
+	"github.com/nstrace/nstrace/record"
 )
 
 // TestMissing: one line for each cause, whatever functions it is about.
@@ -38,5 +41,31 @@ func TestMissing(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%q\nwant\n%q", got, want)
+	}
+}
+
+// A recording whose filters let nothing through says so, and one without packets
+// doesn't.
+func TestSummaryOfFilters(t *testing.T) {
+	for _, c := range []struct {
+		packets, records uint64
+		devices          []string
+		want             bool
+	}{
+		{9, 0, []string{"wlan00"}, true},
+		{9, 1, []string{"wlan0"}, false},
+		{0, 0, []string{"wlan0"}, false},
+		{9, 0, nil, false},
+	} {
+		var o record.Options
+		o.Probes.Delivery, o.Probes.Packets.Devices = probes.DeliveryPackets, c.devices
+		var r record.Result
+		r.Packets = c.packets
+		r.Ledger.Rings = []event.RingLedger{{Name: "packets", Received: c.records}}
+		var out strings.Builder
+		summarise(&out, &o, &r)
+		if got := strings.Contains(out.String(), "--device"); got != c.want {
+			t.Errorf("%+v: %s", c, out.String())
+		}
 	}
 }
