@@ -40,7 +40,7 @@ test: ## everything that tells whether the source is good
 go-test: ## the tests alone, those in virtual machines included
 	@lab/setup go lab
 	@$(untested-before)
-	NSTRACE_UNTESTED=$(UNTESTED) $(GO) test -count=1 -timeout 23m -parallel $(PARALLEL) ./...
+	NSTRACE_UNTESTED=$(UNTESTED) $(GO) test -count=1 -timeout 35m -parallel $(PARALLEL) ./...
 	@$(untested-after)
 
 .PHONY: test-kernels

@@ -63,7 +63,7 @@ func TestDrops(t *testing.T) {
 		t.Skip("boots virtual machines")
 	}
 	t.Parallel()
-	for _, suite := range suitesOf("bullseye", unstable) {
+	for _, suite := range suitesOf(unstable) {
 		t.Run(suite, func(t *testing.T) {
 			t.Parallel()
 			testDrops(t, suite)
