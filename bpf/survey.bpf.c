@@ -36,7 +36,7 @@ struct survey_row {
 	__s32 fd;
 	__s32 references;
 	__u32 user_inum;
-	__u32 pad;
+	__u32 with_leader; /* a thread whose network namespace is its process's */
 	char comm[16];
 };
 
@@ -118,13 +118,16 @@ static __always_inline void describe_task(struct survey_row *row, struct task_st
 	BPF_CORE_READ_STR_INTO(&row->comm, task, comm);
 }
 
-/* Processes, and those threads that aren't in the namespaces of their process. */
+/*
+ * Processes, and those threads that aren't in all the namespaces of their process:
+ * they may be the only ones that have a mount namespace.
+ */
 SEC("iter/task")
 int survey_tasks(struct bpf_iter__task *ctx)
 {
 	struct survey_row row = {.kind = SURVEY_TASK, .fd = -1};
 	struct task_struct *task = ctx->task;
-	struct nsproxy *nsproxy;
+	struct nsproxy *nsproxy, *leaders;
 
 	if (!task)
 		return 0;
@@ -132,9 +135,12 @@ int survey_tasks(struct bpf_iter__task *ctx)
 	nsproxy = BPF_CORE_READ(task, nsproxy);
 	if (!nsproxy)
 		return 0;
-	if (BPF_CORE_READ(task, pid) != BPF_CORE_READ(task, tgid) &&
-	    nsproxy == BPF_CORE_READ(task, group_leader, nsproxy))
-		return 0;
+	if (BPF_CORE_READ(task, pid) != BPF_CORE_READ(task, tgid)) {
+		leaders = BPF_CORE_READ(task, group_leader, nsproxy);
+		if (nsproxy == leaders)
+			return 0;
+		row.with_leader = BPF_CORE_READ(nsproxy, net_ns) == BPF_CORE_READ(leaders, net_ns);
+	}
 	read_net(&row.net, BPF_CORE_READ(nsproxy, net_ns));
 	describe_task(&row, task);
 	bpf_seq_write(ctx->meta->seq, &row, sizeof(row));

@@ -207,6 +207,9 @@ func (f *finder) addTask(r *row) {
 		dir = filepath.Join(dir, "task", strconv.Itoa(int(r.HereTid)))
 	}
 	f.addSpace(r, dir)
+	if r.WithLeader != 0 {
+		return
+	}
 	ns := f.getRow(r)
 	if r.Pid == kthreaddPID {
 		f.kthreadd = r.Net.Inum

@@ -42,7 +42,7 @@ type surveySurveyRow struct {
 	Fd         int32
 	References int32
 	UserInum   uint32
-	Pad        uint32
+	WithLeader uint32
 	Comm       [16]int8
 }
 
