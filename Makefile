@@ -47,7 +47,7 @@ go-test: ## the tests alone, those in virtual machines included
 test-kernels: ## the tests that depend on the kernel, on every kernel of the lab (up to an hour)
 	@lab/setup go lab
 	@$(untested-before)
-	NSTRACE_UNTESTED=$(UNTESTED) $(GO) test -count=1 -timeout 2h -parallel $(PARALLEL) -run 'TestMove|TestProbes|TestSnapshot|TestMissed|TestInMachine|TestPhases|TestTenants|TestDelivery|TestDrops|TestFullMAC' ./e2e -every-kernel
+	NSTRACE_UNTESTED=$(UNTESTED) $(GO) test -count=1 -timeout 2h -parallel $(PARALLEL) -run 'TestMove|TestProbes|TestSnapshot|TestMissed|TestInMachine|TestPhases|TestTenants|TestThreads|TestDelivery|TestDrops|TestFullMAC' ./e2e -every-kernel
 	@$(untested-after)
 
 # With a fresh seed each time, which is said; KERNEL=sid takes one kernel only.

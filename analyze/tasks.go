@@ -63,8 +63,18 @@ type TaskStay struct {
 	Cgroup    string
 	Container *Container
 
-	cgroup  uint64
-	threads int // those that are left, with ThreadsSince
+	cgroup uint64
+	// With ThreadsSince: how the first thread left, how many others are left, and
+	// when one of them left last.
+	leader   departure
+	threads  int
+	lastLeft uint64
+}
+
+// departure is how a task left, and where to.
+type departure struct {
+	how Departure
+	to  *Netns
 }
 
 // Who is the process, or the thread, as reports write it.
@@ -173,6 +183,7 @@ func (a *Analyzer) forked(t *event.Task) {
 	}
 	p := a.processOf(t)
 	a.part(p, t, ArrivedFork)
+	a.recount(p, t)
 	a.release(t.PID, p)
 }
 
@@ -184,7 +195,10 @@ func (a *Analyzer) switched(t *event.Task) {
 		return
 	}
 	p := a.processOf(t)
-	defer a.release(t.PID, p)
+	defer func() {
+		a.recount(p, t)
+		a.release(t.PID, p)
+	}()
 	if from == to {
 		a.told(p, t)
 		return
@@ -259,6 +273,7 @@ func (a *Analyzer) exited(t *event.Task) {
 	case known:
 		a.threadLeaves(p, t, n, LeftExit, nil)
 	}
+	a.recount(p, t)
 	if t.Threads == 0 && (p.ended || isLeader(t)) {
 		a.endProcess(p, t.Time)
 	}
@@ -333,12 +348,62 @@ func (a *Analyzer) leaderLeaves(p *process, t *event.Task, n *Netns, how Departu
 	default:
 		return
 	}
-	if behind := int(t.Threads) - len(p.parted) - p.restThreads(); behind > 0 {
+	if behind := p.untold(t, to); behind > 0 {
 		s.ThreadsSince, s.threads = t.Time, behind
+		s.leader = departure{how, to}
 		p.rest = append(p.rest, s)
 		return
 	}
 	a.taskLeaves(s, t.Time, how, to)
+}
+
+// untold is how many threads must be where the first one was, when that has gone
+// to another namespace or ended: those that weren't told to be elsewhere.
+func (p *process) untold(t *event.Task, to *Netns) int {
+	if !t.ApartKnown {
+		return int(t.Threads) - len(p.parted) - p.restThreads()
+	}
+	n := int(t.Apart)
+	for _, s := range p.parted {
+		if s.Netns.canon() != to {
+			n--
+		}
+	}
+	for _, s := range p.rest {
+		if s.Netns.canon() != to {
+			n -= s.threads
+		}
+	}
+	return n
+}
+
+// recount ends stays of more threads than a process has apart from its first one.
+// A thread that was being born when those who stayed behind were counted is told
+// of later, and who ended just then isn't.
+func (a *Analyzer) recount(p *process, t *event.Task) {
+	if !t.ApartKnown {
+		return
+	}
+	over := p.restThreads() + len(p.parted) - int(t.Apart)
+	if p.parted[t.TID] != nil {
+		over--
+	}
+	for ; over > 0 && len(p.rest) > 0; over-- {
+		last := len(p.rest) - 1
+		s := p.rest[last]
+		if s.threads--; s.threads > 0 {
+			continue
+		}
+		p.rest = p.rest[:last]
+		if s.lastLeft != 0 {
+			a.taskLeaves(s, s.lastLeft, LeftExit, nil)
+			continue
+		}
+		// Nobody ever stayed behind.
+		at := s.ThreadsSince
+		s.ThreadsSince = 0
+		a.taskLeaves(s, at, s.leader.how, s.leader.to)
+	}
 }
 
 func (p *process) restThreads() (n int) {
@@ -402,7 +467,8 @@ func (a *Analyzer) threadLeaves(p *process, t *event.Task, n *Netns, how Departu
 			continue
 		}
 		s.threads--
-		if p.ended && len(p.rest) == 1 {
+		s.lastLeft = t.Time
+		if p.ended && len(p.rest) == 1 && !t.ApartKnown {
 			// Those that were on their way out when it was counted are no more.
 			s.threads = int(t.Threads) - len(p.parted)
 		}

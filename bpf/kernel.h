@@ -148,6 +148,7 @@ struct css_set {
 
 struct signal_struct {
 	atomic_t live;
+	struct list_head thread_head;
 };
 
 /* include/linux/fs.h, include/linux/fdtable.h */
@@ -210,6 +211,7 @@ struct task_struct {
 	unsigned int flags;
 	int pid;
 	int tgid;
+	__u64 start_time;
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
 	const struct cred *real_cred;
@@ -221,6 +223,7 @@ struct task_struct {
 	struct css_set *cgroups;
 	struct pid *thread_pid;
 	struct hlist_node pid_links[4];
+	struct list_head thread_node;
 };
 
 /* include/net/net_namespace.h */

@@ -236,6 +236,8 @@ enum nst_task_op {
 	NST_OP_EXIT = 4,
 };
 
+#define NST_APART_UNKNOWN (~(__u32)0)
+
 /* One task that came into a namespace or left one: event.Task. */
 struct nst_task {
 	__u64 seq;
@@ -256,7 +258,7 @@ struct nst_task {
 	__u32 cgroup_ns;
 	__u32 time_ns;
 	__u32 user_ns;
-	__u32 pad;
+	__u32 apart; /* NST_APART_UNKNOWN: nobody counted */
 	char comm[16];
 };
 

@@ -6,8 +6,9 @@
  * All processes of a machine come by here, and most are of no interest: told are
  * those in another namespace than the initial one. Of threads, only those are
  * told that have parted from their process, in another namespace than its
- * leader, or whose leader has none any more because it has ended. The number of
- * threads in each record says whether there are some that weren't told of.
+ * leader, or whose leader has none any more because it has ended. How many are
+ * apart from their leader, which each record says, tells of how many it wasn't
+ * told when they stayed behind.
  *
  * nstrace itself isn't told: its threads visit namespaces to look at them.
  */
@@ -47,17 +48,55 @@ static __always_inline bool is_foreign(struct net *net)
 	return net && (__u64)net != initial_net;
 }
 
-/* The namespace a task is in, NULL once it has let go of it. */
-static __always_inline struct net *task_net(struct task_struct *task)
+/*
+ * What threads were about to do when they last changed their namespaces or let go
+ * of them, by task: that they go is known before they do, and they may sleep in
+ * between (switch_task_namespaces in kernel/nsproxy.c). Once they have, they have
+ * another nsproxy than they had then, and what is here means nothing.
+ */
+struct parting {
+	__u64 born; /* another task may have its memory now */
+	__u64 nsproxy;
+	__u64 net; /* 0: none */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
+	__type(value, struct parting);
+} partings SEC(".maps");
+
+static __always_inline void part(struct task_struct *task, struct net *to)
 {
-	return BPF_CORE_READ(task, nsproxy, net_ns);
+	struct parting parting = {
+		.born = BPF_CORE_READ(task, start_time),
+		.nsproxy = (__u64)BPF_CORE_READ(task, nsproxy),
+		.net = (__u64)to,
+	};
+	__u64 key = (__u64)task;
+
+	bpf_map_update_elem(&partings, &key, &parting, BPF_ANY);
 }
 
 /*
- * Where a process is: nowhere once its leader is on its way out. The record of
- * that may be made, and the leader sleep before it lets go (switch_task_namespaces
- * in kernel/nsproxy.c), while the other threads end.
+ * The namespace a task is in, or is about to be in as it was told. NULL once it
+ * has let go of it.
  */
+static __always_inline struct net *task_net(struct task_struct *task)
+{
+	struct nsproxy *nsproxy = BPF_CORE_READ(task, nsproxy);
+	__u64 key = (__u64)task;
+	struct parting *parting;
+
+	parting = bpf_map_lookup_elem(&partings, &key);
+	if (parting && parting->nsproxy == (__u64)nsproxy &&
+	    parting->born == BPF_CORE_READ(task, start_time))
+		return (struct net *)parting->net;
+	return BPF_CORE_READ(nsproxy, net_ns);
+}
+
+/* Where a process is: nowhere once its leader is on its way out. */
 static __always_inline struct net *home_of(struct task_struct *task)
 {
 	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
@@ -75,6 +114,39 @@ static __always_inline bool is_told(struct task_struct *task, struct net *net)
 		return is_foreign(net) && tgid != own_tgid;
 	home = home_of(task);
 	return net != home && (is_foreign(net) || is_foreign(home)) && tgid != own_tgid;
+}
+
+/* Of more threads than this nobody counts those that have parted. */
+#define MAX_THREADS 256
+
+/*
+ * How many threads of a task's process, other than itself and the first one, are
+ * in another namespace than home. A new one is in the list before its record is
+ * sent (copy_process and kernel_clone in kernel/fork.c).
+ */
+static __noinline __u32 count_apart(struct task_struct *task, struct net *home)
+{
+	struct signal_struct *signal = BPF_CORE_READ(task, signal);
+	void *head = (void *)signal + bpf_core_field_offset(struct signal_struct, thread_head);
+	void *node = BPF_CORE_READ(signal, thread_head.next);
+	void *leader = BPF_CORE_READ(task, group_leader);
+	__u32 apart = 0;
+	int i;
+
+	for (i = 0; i < MAX_THREADS; i++) {
+		struct task_struct *thread;
+		struct net *net;
+
+		/* After the last one, or where the memory has become something else. */
+		if (node == head || !node)
+			return apart;
+		thread = node - bpf_core_field_offset(struct task_struct, thread_node);
+		net = task_net(thread);
+		if (thread != task && (void *)thread != leader && net && net != home)
+			apart++;
+		node = BPF_CORE_READ(thread, thread_node.next);
+	}
+	return NST_APART_UNKNOWN;
 }
 
 static __always_inline void read_others(struct nst_task *t, struct nsproxy *ns)
@@ -117,6 +189,10 @@ static __always_inline struct nst_task *task_begin(__u32 probe, __u32 op, struct
 	t->tid = BPF_CORE_READ(task, pid);
 	t->parent = BPF_CORE_READ(task, real_parent, tgid);
 	t->threads = BPF_CORE_READ(task, signal, live.counter);
+	if (t->pid != t->tid)
+		t->apart = count_apart(task, home_of(task));
+	else
+		t->apart = count_apart(task, op == NST_OP_EXIT ? NULL : BPF_CORE_READ(ns, net_ns));
 	bpf_core_read_str(t->comm, sizeof(t->comm), &task->comm);
 	t->user_ns = BPF_CORE_READ(task, real_cred, user_ns, ns.inum);
 	if (bpf_core_field_exists(task->cgroups))
@@ -188,6 +264,8 @@ static __always_inline int task_switch_enter(struct task_struct *task, struct ns
 	to = BPF_CORE_READ(new, net_ns);
 	if (from == to ? !is_told(task, to) : BPF_CORE_READ(task, tgid) == own_tgid)
 		return 0;
+	if (from != to)
+		part(task, to);
 	if (!hit(NST_TASK_SWITCH))
 		return 0;
 	t = task_begin(NST_TASK_SWITCH, NST_OP_SWITCH, task, new);
@@ -225,10 +303,14 @@ int BPF_KPROBE(task_switch_kprobe, struct task_struct *task, struct nsproxy *new
 static __always_inline int task_exit_enter(struct task_struct *task)
 {
 	struct nst_task *t;
+	bool told;
 
 	if ((__u64)task != bpf_get_current_task())
 		return 0;
-	if (!is_told(task, task_net(task)))
+	told = is_told(task, task_net(task));
+	if (BPF_CORE_READ(task, pid) != BPF_CORE_READ(task, tgid))
+		part(task, NULL);
+	if (!told)
 		return 0;
 	if (!hit(NST_TASK_EXIT))
 		return 0;

@@ -48,8 +48,8 @@ type Namespaces struct {
 // only those that have parted from their process: whose namespace isn't its
 // leader's (the thread whose TID is the process's PID), or whose leader has ended
 // before them. A change from one namespace to another is told of always. So when
-// a leader leaves a namespace or ends and Threads says that it had others, those
-// not told of are still in the namespace it was in.
+// a leader leaves a namespace or ends, and more are Apart then than were told of,
+// the others are still in the namespace it was in.
 type Task struct {
 	// Seq counts the task records of one CPU from 0, taken before ring space was
 	// reserved, so a gap is a loss.
@@ -63,6 +63,13 @@ type Task struct {
 	Comm             string
 	// Threads is how many other threads of its process were running.
 	Threads uint32
+	// Apart is how many threads of its process, other than itself, were in
+	// another namespace than the leader is in after this (signal_struct's
+	// thread_head). Those whose birth or end is told of at about this time are
+	// among them; it is never too low. Known from traces of versions that count
+	// it, and of processes with 256 threads at most.
+	Apart      uint32
+	ApartKnown bool
 	// Net is the namespace it is in now, or lets go of to end; From the one it
 	// was in before, or of a fork the one its parent is in.
 	Net, From NetRef

@@ -426,7 +426,7 @@ type bpfNstTask struct {
 	CgroupNs uint32
 	TimeNs   uint32
 	UserNs   uint32
-	Pad      uint32
+	Apart    uint32
 	Comm     [16]int8
 }
 
@@ -438,6 +438,13 @@ const (
 	bpfNstTaskOpNST_OP_EXEC   bpfNstTaskOp = 3
 	bpfNstTaskOpNST_OP_EXIT   bpfNstTaskOp = 4
 )
+
+type bpfParting struct {
+	_       structs.HostLayout
+	Born    uint64
+	Nsproxy uint64
+	Net     uint64
+}
 
 type bpfRequest struct {
 	_          structs.HostLayout
@@ -483,6 +490,7 @@ const (
 	bpfMapPacketEthertypes           = "packet_ethertypes"
 	bpfMapPacketNetns                = "packet_netns"
 	bpfMapPackets                    = "packets"
+	bpfMapPartings                   = "partings"
 	bpfMapProbeStats                 = "probe_stats"
 	bpfMapRequests                   = "requests"
 	bpfMapSequence                   = "sequence"
@@ -897,6 +905,7 @@ type bpfMapSpecs struct {
 	PacketEthertypes *ebpf.MapSpec `ebpf:"packet_ethertypes"`
 	PacketNetns      *ebpf.MapSpec `ebpf:"packet_netns"`
 	Packets          *ebpf.MapSpec `ebpf:"packets"`
+	Partings         *ebpf.MapSpec `ebpf:"partings"`
 	ProbeStats       *ebpf.MapSpec `ebpf:"probe_stats"`
 	Requests         *ebpf.MapSpec `ebpf:"requests"`
 	Sequence         *ebpf.MapSpec `ebpf:"sequence"`
@@ -995,6 +1004,7 @@ type bpfMaps struct {
 	PacketEthertypes *ebpf.Map `ebpf:"packet_ethertypes"`
 	PacketNetns      *ebpf.Map `ebpf:"packet_netns"`
 	Packets          *ebpf.Map `ebpf:"packets"`
+	Partings         *ebpf.Map `ebpf:"partings"`
 	ProbeStats       *ebpf.Map `ebpf:"probe_stats"`
 	Requests         *ebpf.Map `ebpf:"requests"`
 	Sequence         *ebpf.Map `ebpf:"sequence"`
@@ -1019,6 +1029,7 @@ func (m *bpfMaps) Close() error {
 		m.PacketEthertypes,
 		m.PacketNetns,
 		m.Packets,
+		m.Partings,
 		m.ProbeStats,
 		m.Requests,
 		m.Sequence,

@@ -68,6 +68,9 @@ func (d *decoder) lifecycle(record []byte) (*event.Event, bool) {
 	return &d.event, true
 }
 
+// apartUnknown is NST_APART_UNKNOWN.
+const apartUnknown = ^uint32(0)
+
 // task decodes a record of the task ring. The task is valid until the next call.
 func (d *decoder) task(record []byte) (*event.Task, bool) {
 	if len(record) < int(unsafe.Sizeof(bpfNstTask{})) {
@@ -89,6 +92,9 @@ func (d *decoder) task(record []byte) (*event.Task, bool) {
 			Mnt: r.MntNs, PID: r.PidNs, UTS: r.UtsNs, IPC: r.IpcNs, Cgroup: r.CgroupNs, Time: r.TimeNs, User: r.UserNs,
 		},
 		Cgroup: r.Cgroup,
+	}
+	if r.Apart != apartUnknown {
+		d.entry.Apart, d.entry.ApartKnown = r.Apart, true
 	}
 	return &d.entry, true
 }

@@ -188,21 +188,29 @@ func TestDecodeEveryField(t *testing.T) {
 			return e
 		}, map[string]string{
 			"Cpu": "CPU", "Pid": "PID", "Tid": "TID", "MntNs": "Others.Mnt", "PidNs": "Others.PID", "UtsNs": "Others.UTS",
-			"IpcNs": "Others.IPC", "CgroupNs": "Others.Cgroup", "TimeNs": "Others.Time", "UserNs": "Others.User",
-		})
+			"IpcNs": "Others.IPC", "CgroupNs": "Others.Cgroup", "TimeNs": "Others.Time", "UserNs": "Others.User", "Apart": "",
+		}, "Apart", "ApartKnown")
+		for _, c := range []struct {
+			apart, want uint32
+			known       bool
+		}{{0, 0, true}, {3, 3, true}, {apartUnknown, 0, false}} {
+			if e, _ := d.task(recordOf(&bpfNstTask{Op: 1, Apart: c.apart})); e.Apart != c.want || e.ApartKnown != c.known {
+				t.Errorf("%d threads apart: got %d, %v", c.apart, e.Apart, e.ApartKnown)
+			}
+		}
 	})
 	t.Run("packet", func(t *testing.T) {
 		var d decoder
 		everyField(t, bpfNstPacket{}, func(r *bpfNstPacket) *event.Packet {
-			p, ok := d.packetRecord(append(recordOf(r), make([]byte, r.Captured)...))
+			p, ok := d.packetRecord(recordOf(r))
 			if !ok {
 				t.Fatalf("not decoded: %+v", r)
 			}
 			return p
 		}, map[string]string{
-			"Captured": "Data", "Cpu": "CPU", "Len": "Length", "Flow.Net": "Net.Ptr", "Flow.Cookie": "Net.Cookie", "Flow.Inum": "Net.Inum",
+			"Captured": "", "Cpu": "CPU", "Len": "Length", "Flow.Net": "Net.Ptr", "Flow.Cookie": "Net.Cookie", "Flow.Inum": "Net.Inum",
 			"Flow.Dev": "Dev", "Flow.Ifindex": "Ifindex", "Flow.Path": "Path", "Flow.Protocol": "Protocol", "Flow.Reason": "",
-		})
+		}, "Data")
 	})
 }
 

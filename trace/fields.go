@@ -229,6 +229,8 @@ var (
 			number("tid", 4, func(t *event.Task) *uint32 { return &t.TID }),
 			number("parent", 4, func(t *event.Task) *uint32 { return &t.Parent }),
 			number("threads", 4, func(t *event.Task) *uint32 { return &t.Threads }),
+			number("apart", 4, func(t *event.Task) *uint32 { return &t.Apart }),
+			boolean("apart_known", func(t *event.Task) *bool { return &t.ApartKnown }),
 			text("comm", func(t *event.Task) *string { return &t.Comm }),
 			number("mnt", 4, func(t *event.Task) *uint32 { return &t.Others.Mnt }),
 			number("pid_ns", 4, func(t *event.Task) *uint32 { return &t.Others.PID }),
