@@ -610,6 +610,20 @@ func addMany(t testing.TB, count int) (prefix string) {
 	return prefix
 }
 
+// inumsOf returns the inums of those that addMany has made.
+func inumsOf(t testing.TB, prefix string, count int) map[uint32]bool {
+	t.Helper()
+	inums := map[uint32]bool{}
+	for i := range count {
+		var stat unix.Stat_t
+		if err := unix.Stat("/run/netns/"+prefix+strconv.Itoa(i), &stat); err != nil {
+			t.Fatal(err)
+		}
+		inums[uint32(stat.Ino)] = true
+	}
+	return inums
+}
+
 // A thousand namespaces in well under a second.
 func TestTakeThousand(t *testing.T) {
 	if testing.Short() {
