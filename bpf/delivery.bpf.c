@@ -29,21 +29,21 @@ static __always_inline void deliver_record(struct nst_flow *flow, struct packet_
  * The ethertype isn't counted here, where it would have to be read from the packet:
  * the stack knows it. Returns what the packet is of, for its record.
  */
-static __always_inline struct nst_flow *deliver(struct net_device *dev, struct net *net,
-						struct sk_buff *skb, __u32 len, __u32 probe,
-						__u16 path)
+static __always_inline struct nst_flow *deliver(struct net_device *dev, struct sk_buff *skb,
+						__u32 len, __u32 probe, __u16 path)
 {
 	struct nst_cpu *cpu = this_cpu();
 	struct nst_count *count = NULL;
 	struct nst_found *found;
+	struct nst_mark *mark;
 
 	if (!cpu)
 		return NULL;
 	found = &cpu->received[path - NST_PATH_DELIVER_SKB][found_at(dev, 0)];
-	if (!is_found(found, dev) || found->key != (__u64)net) {
+	if (!is_found(found, dev)) {
 		if (!find_begin(found, probe))
 			return NULL;
-		if (find_packets(found, dev, net, path, 0))
+		if (find_packets(found, dev, path, 0))
 			count = found_count(found);
 	} else {
 		count = found_count(found);
@@ -52,8 +52,13 @@ static __always_inline struct nst_flow *deliver(struct net_device *dev, struct n
 	if (count) {
 		count->packets++;
 		count->bytes += len;
-		count->last = found->now;
-		mark_leave(address_of(skb), found->slot % NST_FLOWS, len, found->now);
+		mark = mark_place(skb);
+		mark->skb = (__u64)skb;
+		mark->dev = (__u64)dev;
+		mark->entered = found->entered;
+		mark->stamp = found->stamp;
+		mark->index = found->slot % NST_FLOWS;
+		mark->len = len;
 	}
 	return &found->flow;
 }
@@ -64,7 +69,7 @@ static __always_inline int deliver_typed(struct ieee80211_rx_data *rx, __u32 pro
 	struct net_device *dev = rx->sdata->dev;
 	struct sk_buff *skb = rx->skb;
 	__u32 len = skb->len;
-	struct nst_flow *flow = deliver(dev, dev->nd_net.net, skb, len, probe, path);
+	struct nst_flow *flow = deliver(dev, skb, len, probe, path);
 	struct packet_bytes bytes;
 
 	if (record_packets && flow) {
@@ -88,7 +93,7 @@ static __always_inline int deliver_probed(struct ieee80211_rx_data *rx, __u32 pr
 	if (!dev)
 		return 0;
 	len = BPF_CORE_READ(skb, len);
-	flow = deliver(dev, BPF_CORE_READ(dev, nd_net.net), skb, len, probe, path);
+	flow = deliver(dev, skb, len, probe, path);
 	if (record_packets && flow) {
 		bytes.start = BPF_CORE_READ(skb, data);
 		if (snaplen)

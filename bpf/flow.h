@@ -235,14 +235,17 @@ static __always_inline struct nst_count *flow_count(__u32 index)
  * So what was found holds until the kernel's clock ticks, at most, and the time of
  * the first packet since then is taken for those that follow: what is said of the
  * last packet is up to a tick early. It also holds no longer than until any netdev
- * is registered, unregistered or moved. So the addresses of a netdev and of its
- * namespace are all that has to be compared: neither is another's yet.
+ * is registered, unregistered or moved. So the address of a netdev is all that has
+ * to be compared: it isn't another's yet, nor in another namespace, since while it
+ * is moved it is closed.
  */
-#define NST_FOUND 64
+#define NST_NOT_ENTERED (~0ULL)
+#define NST_FOUND	64
 struct nst_found {
 	__u64 dev;
-	__u64 key; /* the address of the namespace, or a mark's index and the ethertype */
+	__u64 key; /* of those that entered the stack: a mark's index and the ethertype */
 	__u64 stamp;
+	__u64 entered; /* for marks: see there */
 	__u64 now;
 	__u32 slot;
 	__u32 pad;
@@ -316,11 +319,11 @@ static __always_inline bool find_begin(struct nst_found *found, __u32 probe)
 }
 
 /*
- * Find the counter for packets of one path and ethertype that a netdev has in a
+ * Find the counter for packets of one path and ethertype that a netdev has in its
  * namespace, for the next ones as well; false if there is none, which is counted.
  */
-static __noinline bool find_packets(struct nst_found *found, struct net_device *dev,
-				    struct net *net, __u16 path, __u16 protocol)
+static __noinline bool find_packets(struct nst_found *found, struct net_device *dev, __u16 path,
+				    __u16 protocol)
 {
 	struct nst_count *count;
 	struct nst_flow flow;
@@ -329,7 +332,7 @@ static __noinline bool find_packets(struct nst_found *found, struct net_device *
 
 	if (!found)
 		return false;
-	read_net(&id, net);
+	read_net(&id, BPF_CORE_READ(dev, nd_net.net));
 	found->flow = (struct nst_flow){
 		.net = id.ptr,
 		.cookie = id.cookie,
@@ -339,7 +342,7 @@ static __noinline bool find_packets(struct nst_found *found, struct net_device *
 		.path = path,
 		.protocol = protocol,
 	};
-	found->key = id.ptr;
+	found->entered = NST_NOT_ENTERED;
 	found->now = bpf_ktime_get_boot_ns();
 	flow = found->flow;
 	index = find_flow(&flow);
@@ -348,6 +351,7 @@ static __noinline bool find_packets(struct nst_found *found, struct net_device *
 		return false;
 	if (!count->first)
 		count->first = found->now;
+	count->last = found->now;
 	found->slot = flow_slot(index);
 	found->dev = flow.dev;
 	return true;
@@ -377,17 +381,20 @@ static __always_inline struct nst_count *found_count(const struct nst_found *fou
  * gone at once, and its sk_buff often the next that a monitor gets: so a mark holds
  * only for the device that it was left for.
  *
- * A mark's tag is the address with the index of the flow instead of its upper bits,
- * which are the same for all sk_buffs: so it is written at once.
+ * Most packets are of the same ethertype as the one before. So a mark has, instead
+ * of what the stack's program would have to find, where it counted that one: the
+ * ethertype, as the packet has it, and the slot of the counter, which is its CPU's.
  */
-#define NST_MARK_WAYS  4
-#define NST_MARK_SETS  (1 << 10)
-#define NST_MARK_SHIFT 16
+#define NST_MARK_WAYS 4
+#define NST_MARK_SETS (1 << 10)
 /* Instead of an index: what this machine sent, and a monitor gets, too. */
 #define NST_MARK_SENT NST_FLOWS
 struct nst_mark {
-	__u64 tag;
-	__u64 time;
+	__u64 skb;
+	__u64 dev;
+	__u64 entered;
+	__u32 stamp;
+	__u32 index; /* of the flow */
 	__u64 len;
 };
 struct nst_marks {
@@ -396,25 +403,14 @@ struct nst_marks {
 /* A variable, since to look into a map takes longer. */
 struct nst_marks marks[NST_MARK_SETS];
 
-static __always_inline struct nst_marks *marks_of(__u64 skb)
+static __always_inline struct nst_marks *marks_of(const struct sk_buff *skb)
 {
 	/* sk_buffs stand on cache lines; 2^32 divided by the golden ratio mixes the rest */
-	return &marks[((__u32)(skb >> 6) * 0x9e3779b1U) >> 22];
-}
-
-/* The index in the tag of a mark of this sk_buff; of another's it is too large for one. */
-static __always_inline __u64 mark_index(__u64 tag, __u64 skb)
-{
-	return tag ^ skb << NST_MARK_SHIFT;
-}
-
-static __always_inline bool is_mark_of(__u64 tag, __u64 skb)
-{
-	return mark_index(tag, skb) < 1 << NST_MARK_SHIFT;
+	return &marks[((low_address_of(skb) >> 6) * 0x9e3779b1U) >> 22];
 }
 
 /* Of a set whose first way another sk_buff has: the place for a mark of this one. */
-static __noinline __u32 mark_room(__u64 skb)
+static __noinline __u32 mark_room(struct sk_buff *skb)
 {
 	struct nst_marks *set = marks_of(skb);
 	__u32 oldest = 0;
@@ -422,59 +418,54 @@ static __noinline __u32 mark_room(__u64 skb)
 
 #pragma unroll
 	for (i = 0; i < NST_MARK_WAYS; i++) {
-		if (!set->way[i].tag || is_mark_of(set->way[i].tag, skb))
+		if (!set->way[i].skb || set->way[i].skb == (__u64)skb)
 			return i;
-		if (set->way[i].time < set->way[oldest].time)
+		if ((__s32)(set->way[i].stamp - set->way[oldest].stamp) < 0)
 			oldest = i;
 	}
 	return oldest;
 }
 
-static __always_inline void mark_leave(__u64 skb, __u32 index, __u32 len, __u64 now)
+static __always_inline struct nst_mark *mark_place(struct sk_buff *skb)
 {
 	struct nst_marks *set = marks_of(skb);
-	struct nst_mark *mark = &set->way[0];
 
-	if (mark->tag && !is_mark_of(mark->tag, skb))
-		mark = &set->way[mark_room(skb) % NST_MARK_WAYS];
-	mark->tag = skb << NST_MARK_SHIFT | index;
-	mark->time = now;
-	mark->len = len;
+	if (!set->way[0].skb || set->way[0].skb == (__u64)skb)
+		return &set->way[0];
+	return &set->way[mark_room(skb) % NST_MARK_WAYS];
 }
 
 /* Of a set in whose first way another sk_buff's mark is: where this one's is, or too far. */
-static __noinline __u32 mark_search(__u64 skb)
+static __noinline __u32 mark_search(struct sk_buff *skb)
 {
 	struct nst_marks *set = marks_of(skb);
 	int i;
 
 #pragma unroll
 	for (i = 1; i < NST_MARK_WAYS; i++) {
-		if (is_mark_of(set->way[i].tag, skb))
+		if (set->way[i].skb == (__u64)skb)
 			return i;
 	}
 	return NST_MARK_WAYS;
 }
 
 /* The mark of an sk_buff, NULL if it has none. */
-static __always_inline struct nst_mark *mark_of(__u64 skb)
+static __always_inline struct nst_mark *mark_of(struct sk_buff *skb)
 {
 	struct nst_marks *set = marks_of(skb);
 	__u32 way;
 
-	if (is_mark_of(set->way[0].tag, skb))
+	if (set->way[0].skb == (__u64)skb)
 		return &set->way[0];
 	way = mark_search(skb);
 	return way < NST_MARK_WAYS ? &set->way[way] : NULL;
 }
 
 /* Take a mark away, and return its index. */
-static __always_inline __u32 mark_take(struct nst_mark *mark, __u64 skb)
+static __always_inline __u32 mark_take(struct nst_mark *mark)
 {
-	__u64 tag = mark->tag;
-
-	mark->tag = 0;
-	return mark_index(tag, skb);
+	mark->skb = 0;
+	return mark->index;
 }
 
 /* Whose flow that is, NULL if it isn't this device's. */

@@ -128,6 +128,7 @@ static __always_inline int netdev_move_exit(struct frame frame, long ret)
 	struct net_device *dev;
 	struct nst_event *e;
 
+	netdevs_change(); /* again: now it may be opened where it is */
 	if (errno_of(ret))
 		inlined_switch_error(frame, errno_of(ret));
 	e = event_begin(NST_NETDEV_MOVE, NST_EXIT, frame, call);

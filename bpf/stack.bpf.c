@@ -68,34 +68,30 @@ static __noinline int count_unmarked(struct sk_buff *skb, struct net_device *dev
 				     __u32 probe)
 {
 	__u16 protocol = __builtin_bswap16(skb->protocol);
-	struct net *net = dev->nd_net.net;
 	struct nst_cpu *cpu = this_cpu();
 	__u32 len = frame_len(skb), n = segments(skb);
 	struct nst_count *count = NULL;
 	struct nst_found *found;
-	__u64 now;
 
 	if (!cpu)
 		return 0;
 	found = &cpu->others[found_at(dev, protocol ^ protocol >> 8)];
-	if (!is_found(found, dev) || found->key != (__u64)net || found->flow.path != path ||
-	    found->flow.protocol != protocol) {
+	if (!is_found(found, dev) || found->flow.path != path || found->flow.protocol != protocol) {
 		if (!find_begin(found, NST_RECEIVE))
 			return 0;
-		if (find_packets(found, dev, net, path, protocol))
+		if (find_packets(found, dev, path, protocol))
 			count = found_count(found);
 	} else {
 		count = found_count(found);
 	}
-	now = record_packets ? bpf_ktime_get_boot_ns() : found->now;
 	if (count) {
 		count->packets += n;
 		count->bytes += len;
 		count->merged += n - 1;
-		count->last = now;
 	}
 	if (record_packets)
-		packet_send(&found->flow, protocol, now, len, frame_bytes(skb, len), probe);
+		packet_send(&found->flow, protocol, bpf_ktime_get_boot_ns(), len,
+			    frame_bytes(skb, len), probe);
 	return 0;
 }
 
@@ -108,7 +104,6 @@ SEC("tp_btf/netif_rx")
 int BPF_PROG(netif_rx_tracepoint, struct sk_buff *skb)
 {
 	struct net_device *dev = skb->dev;
-	__u64 address = address_of(skb);
 	struct wireless_dev *wdev;
 	struct nst_mark *mark;
 
@@ -116,11 +111,15 @@ int BPF_PROG(netif_rx_tracepoint, struct sk_buff *skb)
 		return 0;
 	wdev = dev->ieee80211_ptr;
 	if (wdev && wdev->iftype == NL80211_IFTYPE_MONITOR) {
-		mark_leave(address, NST_MARK_SENT, 0, bpf_ktime_get_boot_ns());
+		mark = mark_place(skb);
+		mark->skb = (__u64)skb;
+		mark->entered = NST_NOT_ENTERED;
+		mark->stamp = stamp();
+		mark->index = NST_MARK_SENT;
 	} else {
-		mark = mark_of(address);
+		mark = mark_of(skb);
 		if (mark)
-			mark->tag = 0; /* it isn't the packet that left it */
+			mark->skb = 0; /* it isn't the packet that left it */
 	}
 	return 0;
 }
@@ -161,7 +160,7 @@ static __noinline bool find_entered(struct nst_found *found, struct net_device *
 	owner = mark_owner(index, address_of(dev));
 	if (!owner)
 		return false;
-	if (!find_packets(found, dev, dev->nd_net.net, owner->path, __builtin_bswap16(protocol))) {
+	if (!find_packets(found, dev, owner->path, __builtin_bswap16(protocol))) {
 		found->slot = flow_slot(index);
 		found->dev = address_of(dev);
 	}
@@ -169,29 +168,37 @@ static __noinline bool find_entered(struct nst_found *found, struct net_device *
 	return true;
 }
 
-/* Tracepoint netif_receive_skb(skb), in __netif_receive_skb_core */
-SEC("tp_btf/netif_receive_skb")
-int BPF_PROG(receive_tracepoint, struct sk_buff *skb)
+/* Let the marks of the next packets of a device say where this one is counted. */
+static __always_inline void expect_entered(struct nst_cpu *cpu, struct net_device *dev, __u32 index,
+					   __u16 protocol, __u32 slot)
 {
-	struct net_device *dev = skb->dev;
+	struct nst_found *found;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		found = &cpu->received[i][found_at(dev, 0)];
+		if (found->dev == (__u64)dev && found->slot % NST_FLOWS == index)
+			found->entered = (__u64)protocol << 32 | slot;
+	}
+}
+
+/* A packet of which no mark says where it is counted. */
+static __noinline int receive(struct sk_buff *skb, struct net_device *dev)
+{
 	__u32 index = NST_NO_FLOW, n;
 	struct nst_found *found;
 	struct nst_count *count;
 	struct nst_mark *mark;
 	struct nst_cpu *cpu;
 	__u16 protocol;
-	__u64 address;
 
-	if (!is_of_interest(dev))
-		return 0;
 	cpu = this_cpu();
 	if (!cpu)
 		return 0;
-	address = address_of(skb);
-	mark = mark_of(address);
+	mark = mark_of(skb);
 	if (!mark)
 		goto unmarked;
-	index = mark_take(mark, address);
+	index = mark_take(mark);
 	if (index >= NST_FLOWS)
 		goto unmarked;
 	protocol = skb->protocol;
@@ -199,11 +206,10 @@ int BPF_PROG(receive_tracepoint, struct sk_buff *skb)
 	if ((!is_found(found, dev) || found->key != ((__u64)index << 16 | protocol)) &&
 	    (!find_begin(found, NST_RECEIVE) || !find_entered(found, dev, index, protocol)))
 		goto unmarked;
+	expect_entered(cpu, dev, index, protocol, found->slot);
 	count = found_count(found);
 	if (!count)
 		return 0;
-	cpu->hits[NST_RECEIVE]++;
-	count->last = found->now;
 	if (!skb->data_len) {
 		count->entered++;
 		count->entered_bytes += mark->len;
@@ -225,14 +231,44 @@ unmarked:
 }
 
 /*
+ * Tracepoint netif_receive_skb(skb), in __netif_receive_skb_core. Its hits are those
+ * that are counted here, and the packets that mac80211 had before: what entered,
+ * but for what was merged.
+ */
+SEC("tp_btf/netif_receive_skb")
+int BPF_PROG(receive_tracepoint, struct sk_buff *skb)
+{
+	struct net_device *dev = skb->dev;
+	struct nst_mark *mark = &marks_of(skb)->way[0];
+	struct nst_count *count;
+	__u32 slot;
+
+	if (mark->skb == (__u64)skb && mark->dev == (__u64)dev) {
+		slot = mark->entered;
+		if (mark->entered >> 32 == skb->protocol && !skb->data_len &&
+		    slot / NST_FLOWS == bpf_get_smp_processor_id()) {
+			count = bpf_map_lookup_elem(&flow_counts, &slot);
+			if (count) {
+				mark->skb = 0;
+				count->entered++;
+				count->entered_bytes += mark->len;
+				return 0;
+			}
+		}
+	} else if (!is_of_interest(dev)) {
+		return 0;
+	}
+	return receive(skb, dev);
+}
+
+/*
  * cfg80211_rx_control_port(dev, skb, ...): what authenticates goes to whoever asked
  * nl80211 for it, and past the stack.
  */
 static __always_inline int control_port(struct sk_buff *skb, struct nst_flow *flow, __u32 len)
 {
-	__u64 address = address_of(skb);
-	struct nst_mark *mark = mark_of(address);
-	__u32 index = mark ? mark_take(mark, address) : NST_NO_FLOW;
+	struct nst_mark *mark = mark_of(skb);
+	__u32 index = mark ? mark_take(mark) : NST_NO_FLOW;
 	struct nst_count *count;
 
 	if (!mark_owner(index, flow->dev)) {

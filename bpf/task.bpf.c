@@ -116,8 +116,11 @@ static __always_inline bool is_told(struct task_struct *task, struct net *net)
 	return net != home && (is_foreign(net) || is_foreign(home)) && tgid != own_tgid;
 }
 
-/* Of more threads than this nobody counts those that have parted. */
-#define MAX_THREADS 256
+/*
+ * Of more threads than this nobody counts those that have parted. The verifier goes
+ * through them all, in each program.
+ */
+#define MAX_THREADS 64
 
 /*
  * How many threads of a task's process, other than itself and the first one, are
@@ -189,7 +192,9 @@ static __always_inline struct nst_task *task_begin(__u32 probe, __u32 op, struct
 	t->tid = BPF_CORE_READ(task, pid);
 	t->parent = BPF_CORE_READ(task, real_parent, tgid);
 	t->threads = BPF_CORE_READ(task, signal, live.counter);
-	if (t->pid != t->tid)
+	if (op == NST_OP_EXEC)
+		t->apart = 0; /* it has no other thread any more */
+	else if (t->pid != t->tid)
 		t->apart = count_apart(task, home_of(task));
 	else
 		t->apart = count_apart(task, op == NST_OP_EXIT ? NULL : BPF_CORE_READ(ns, net_ns));

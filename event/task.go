@@ -67,7 +67,7 @@ type Task struct {
 	// another namespace than the leader is in after this (signal_struct's
 	// thread_head). Those whose birth or end is told of at about this time are
 	// among them; it is never too low. Known from traces of versions that count
-	// it, and of processes with 256 threads at most.
+	// it, and of processes with 64 threads at most.
 	Apart      uint32
 	ApartKnown bool
 	// Net is the namespace it is in now, or lets go of to end; From the one it

@@ -73,34 +73,37 @@ type bpfNstCpu struct {
 	_        structs.HostLayout
 	Hits     [64]uint64
 	Received [2][64]struct {
-		_     structs.HostLayout
-		Dev   uint64
-		Key   uint64
-		Stamp uint64
-		Now   uint64
-		Slot  uint32
-		Pad   uint32
-		Flow  bpfNstFlow
+		_       structs.HostLayout
+		Dev     uint64
+		Key     uint64
+		Stamp   uint64
+		Entered uint64
+		Now     uint64
+		Slot    uint32
+		Pad     uint32
+		Flow    bpfNstFlow
 	}
 	Entered [64]struct {
-		_     structs.HostLayout
-		Dev   uint64
-		Key   uint64
-		Stamp uint64
-		Now   uint64
-		Slot  uint32
-		Pad   uint32
-		Flow  bpfNstFlow
+		_       structs.HostLayout
+		Dev     uint64
+		Key     uint64
+		Stamp   uint64
+		Entered uint64
+		Now     uint64
+		Slot    uint32
+		Pad     uint32
+		Flow    bpfNstFlow
 	}
 	Others [64]struct {
-		_     structs.HostLayout
-		Dev   uint64
-		Key   uint64
-		Stamp uint64
-		Now   uint64
-		Slot  uint32
-		Pad   uint32
-		Flow  bpfNstFlow
+		_       structs.HostLayout
+		Dev     uint64
+		Key     uint64
+		Stamp   uint64
+		Entered uint64
+		Now     uint64
+		Slot    uint32
+		Pad     uint32
+		Flow    bpfNstFlow
 	}
 	Dropped [16]struct {
 		_      structs.HostLayout
@@ -274,10 +277,13 @@ const (
 type bpfNstMarks struct {
 	_   structs.HostLayout
 	Way [4]struct {
-		_    structs.HostLayout
-		Tag  uint64
-		Time uint64
-		Len  uint64
+		_       structs.HostLayout
+		Skb     uint64
+		Dev     uint64
+		Entered uint64
+		Stamp   uint32
+		Index   uint32
+		Len     uint64
 	}
 }
 

@@ -46,11 +46,18 @@ func (s *Set) probeLedgers(l *event.Ledger) error {
 	if err != nil {
 		return err
 	}
+	marked, err := s.counters.marked()
+	if err != nil {
+		return err
+	}
 	t := s.loader.tally(s.probes)
 	for _, a := range s.probes {
 		p := a.ledger
 		n := stats[a.id]
 		p.Hits, p.Lost = n.Hits, n.Lost
+		if a.id == bpfNstKindNST_RECEIVE {
+			p.Hits += marked
+		}
 		if a.ledger.Status == event.StatusAttached {
 			missed := a.misses(t)
 			if a.returns {

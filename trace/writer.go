@@ -139,6 +139,11 @@ func (w *Writer) begin(hd *head) error {
 	return w.err
 }
 
+// leastPacked is the least that is compressed. A recording in which little happens
+// is full of smaller blocks: each has a tenth of a second's counts. To unpack them
+// takes longer than all else that a report does with them.
+const leastPacked = 1 << 10
+
 // assemble makes w.block of h, which it completes, the ranges and the payload.
 func (w *Writer) assemble(h *header, rs []seqRange, raw []byte, cuts []int) {
 	b := grow(w.block, headerLen)
@@ -148,9 +153,12 @@ func (w *Writer) assemble(h *header, rs []seqRange, raw []byte, cuts []int) {
 	if h.kind == kindPackets {
 		enc = w.fast
 	}
-	b = compress(enc, b, raw, cuts)
-	h.codec = codecZstd
-	if len(b)-at >= len(raw) {
+	h.codec = codecNone
+	if len(raw) >= leastPacked {
+		b = compress(enc, b, raw, cuts)
+		h.codec = codecZstd
+	}
+	if h.codec == codecNone || len(b)-at >= len(raw) {
 		b = append(b[:at], raw...)
 		h.codec = codecNone
 	}
