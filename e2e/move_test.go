@@ -132,6 +132,7 @@ func decodeReport(t *testing.T, nstrace, file string, r any) {
 }
 
 // TestMove records the demo's scenario on each kernel of the lab, by each way of
+// TestMove records the demo's scenario on each kernel of the lab, by each way of
 // attaching, and holds the report against what is known of the scenario, and its
 // counts against the kernel's. The story is the same everywhere, but for what
 // `nstrace check` announces.
@@ -140,18 +141,25 @@ func TestMove(t *testing.T) {
 		t.Skip("boots virtual machines")
 	}
 	t.Parallel()
-	for _, c := range []struct{ suite, attach, delivery, keep string }{
+	for _, c := range []struct {
+		suite, attach, delivery, keep string
+		// always: without -every-kernel, too.
+		always bool
+	}{
 		// 5.10 has no fentry for modules: auto is fentry where it can be.
-		{suite: "bullseye", attach: "auto", delivery: "count"},
+		{suite: "bullseye", attach: "auto", delivery: "count", always: true},
 		{suite: "bullseye", attach: "fentry", delivery: "count"},
 		{suite: "bullseye", attach: "kprobe", delivery: "packets"},
-		{suite: "bookworm", attach: "fentry", delivery: "count", keep: "move-6.1.nst"},
-		{suite: "bookworm", attach: "kprobe", delivery: "packets", keep: "move-6.1-packets.nst"},
+		{suite: "bookworm", attach: "fentry", delivery: "count", keep: "move-6.1.nst", always: true},
+		{suite: "bookworm", attach: "kprobe", delivery: "packets", keep: "move-6.1-packets.nst", always: true},
 		{suite: "trixie", attach: "fentry", delivery: "packets"},
-		{suite: "trixie", attach: "kprobe", delivery: "count"},
-		{suite: "sid", attach: "fentry", delivery: "packets"},
+		{suite: "trixie", attach: "kprobe", delivery: "count", always: true},
+		{suite: "sid", attach: "fentry", delivery: "packets", always: true},
 		{suite: "sid", attach: "kprobe", delivery: "count"},
 	} {
+		if !c.always && !*everyKernel {
+			continue
+		}
 		t.Run(strings.Join([]string{c.suite, c.attach, c.delivery}, " "), func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
