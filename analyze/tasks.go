@@ -64,17 +64,10 @@ type TaskStay struct {
 	Container *Container
 
 	cgroup uint64
-	// With ThreadsSince: how the first thread left, how many others are left, and
-	// when one of them left last.
-	leader   departure
-	threads  int
-	lastLeft uint64
-}
-
-// departure is how a task left, and where to.
-type departure struct {
-	how Departure
-	to  *Netns
+	// With ThreadsSince, those that are left: which, and how many others of which
+	// nobody knows that.
+	behind  map[uint32]bool
+	threads int
 }
 
 // Who is the process, or the thread, as reports write it.
@@ -93,9 +86,12 @@ type process struct {
 	ended bool
 	// parted are the threads that are where main isn't, by TID.
 	parted map[uint32]*TaskStay
-	// rest are those that stayed behind when the first one left, in the initial
-	// namespace too: nobody knows which they are.
+	// rest are the stays of those that stayed behind when the first one left, in the
+	// initial namespace too.
 	rest []*TaskStay
+	// behind are the threads of which the first one says that they stay where it is
+	// about to leave.
+	behind []uint32
 }
 
 // tasks is who is where.
@@ -128,6 +124,9 @@ func (a *Analyzer) HandleTask(t *event.Task) {
 		a.executed(t)
 	case event.TaskExit:
 		a.exited(t)
+	case event.TaskBehind:
+		p := a.processOf(t)
+		p.behind = append(p.behind, t.TID)
 	default:
 		a.odd++
 	}
@@ -182,8 +181,9 @@ func (a *Analyzer) forked(t *event.Task) {
 		return
 	}
 	p := a.processOf(t)
-	a.part(p, t, ArrivedFork)
-	a.recount(p, t)
+	if !p.isBehind(t.TID) { // or it was told of by its leader, which left just then
+		a.part(p, t, ArrivedFork)
+	}
 	a.release(t.PID, p)
 }
 
@@ -195,10 +195,7 @@ func (a *Analyzer) switched(t *event.Task) {
 		return
 	}
 	p := a.processOf(t)
-	defer func() {
-		a.recount(p, t)
-		a.release(t.PID, p)
-	}()
+	defer a.release(t.PID, p)
 	if from == to {
 		a.told(p, t)
 		return
@@ -250,7 +247,7 @@ func (a *Analyzer) executed(t *event.Task) {
 	}
 	*p = process{main: here}
 	if here != nil {
-		here.ThreadsSince, here.threads = 0, 0
+		here.withLeader()
 	}
 	a.told(p, t)
 	a.release(t.PID, p)
@@ -273,7 +270,6 @@ func (a *Analyzer) exited(t *event.Task) {
 	case known:
 		a.threadLeaves(p, t, n, LeftExit, nil)
 	}
-	a.recount(p, t)
 	if t.Threads == 0 && (p.ended || isLeader(t)) {
 		a.endProcess(p, t.Time)
 	}
@@ -348,67 +344,50 @@ func (a *Analyzer) leaderLeaves(p *process, t *event.Task, n *Netns, how Departu
 	default:
 		return
 	}
-	if behind := p.untold(t, to); behind > 0 {
-		s.ThreadsSince, s.threads = t.Time, behind
-		s.leader = departure{how, to}
+	s.behind = nil
+	if t.BehindKnown {
+		// Records may be lost: of these, then the threads are counted only; and that
+		// of the first one before.
+		s.threads = max(0, int(t.Behind)-len(p.behind))
+		for _, tid := range p.behind[max(0, len(p.behind)-int(t.Behind)):] {
+			if p.parted[tid] == nil {
+				s.stays(tid)
+			}
+		}
+	} else {
+		s.threads = max(0, int(t.Threads)-len(p.parted)-p.restThreads())
+	}
+	p.behind = nil
+	if s.others() > 0 {
+		s.ThreadsSince = t.Time
 		p.rest = append(p.rest, s)
 		return
 	}
 	a.taskLeaves(s, t.Time, how, to)
 }
 
-// untold is how many threads must be where the first one was, when that has gone
-// to another namespace or ended: those that weren't told to be elsewhere.
-func (p *process) untold(t *event.Task, to *Netns) int {
-	if !t.ApartKnown {
-		return int(t.Threads) - len(p.parted) - p.restThreads()
+// stays notes that a thread stays when the first one leaves.
+func (s *TaskStay) stays(tid uint32) {
+	if s.behind == nil {
+		s.behind = make(map[uint32]bool)
 	}
-	n := int(t.Apart)
-	for _, s := range p.parted {
-		if s.Netns.canon() != to {
-			n--
-		}
-	}
-	for _, s := range p.rest {
-		if s.Netns.canon() != to {
-			n -= s.threads
-		}
-	}
-	return n
+	s.behind[tid] = true
 }
 
-// recount ends stays of more threads than a process has apart from its first one.
-// A thread that was being born when those who stayed behind were counted is told
-// of later, and who ended just then isn't.
-func (a *Analyzer) recount(p *process, t *event.Task) {
-	if !t.ApartKnown {
-		return
-	}
-	over := p.restThreads() + len(p.parted) - int(t.Apart)
-	if p.parted[t.TID] != nil {
-		over--
-	}
-	for ; over > 0 && len(p.rest) > 0; over-- {
-		last := len(p.rest) - 1
-		s := p.rest[last]
-		if s.threads--; s.threads > 0 {
-			continue
-		}
-		p.rest = p.rest[:last]
-		if s.lastLeft != 0 {
-			a.taskLeaves(s, s.lastLeft, LeftExit, nil)
-			continue
-		}
-		// Nobody ever stayed behind.
-		at := s.ThreadsSince
-		s.ThreadsSince = 0
-		a.taskLeaves(s, at, s.leader.how, s.leader.to)
-	}
+// withLeader notes that the first thread is there, and so the process.
+func (s *TaskStay) withLeader() { s.ThreadsSince, s.threads, s.behind = 0, 0, nil }
+
+// others is how many threads are left, when the first one has gone.
+func (s *TaskStay) others() int { return s.threads + len(s.behind) }
+
+// isBehind reports whether a thread is among those that are known to have stayed.
+func (p *process) isBehind(tid uint32) bool {
+	return slices.ContainsFunc(p.rest, func(s *TaskStay) bool { return s.behind[tid] })
 }
 
 func (p *process) restThreads() (n int) {
 	for _, s := range p.rest {
-		n += s.threads
+		n += s.others()
 	}
 	return n
 }
@@ -432,7 +411,7 @@ func (a *Analyzer) leaderJoins(p *process, t *event.Task, n *Netns, how Arrival)
 		return
 	}
 	p.rest = slices.DeleteFunc(p.rest, func(s *TaskStay) bool { return s == p.main })
-	p.main.ThreadsSince, p.main.threads = 0, 0
+	p.main.withLeader()
 	p.main.tell(t)
 }
 
@@ -463,16 +442,19 @@ func (a *Analyzer) threadLeaves(p *process, t *event.Task, n *Netns, how Departu
 		return
 	}
 	for i, s := range p.rest {
-		if s.Netns.canon() != n {
+		switch {
+		case s.behind[t.TID]:
+			delete(s.behind, t.TID)
+		case s.threads > 0 && s.Netns.canon() == n && !p.isBehind(t.TID):
+			s.threads--
+			if p.ended && len(p.rest) == 1 && len(s.behind) == 0 {
+				// Those that were on their way out when it was counted are no more.
+				s.threads = max(0, int(t.Threads)-len(p.parted))
+			}
+		default:
 			continue
 		}
-		s.threads--
-		s.lastLeft = t.Time
-		if p.ended && len(p.rest) == 1 && !t.ApartKnown {
-			// Those that were on their way out when it was counted are no more.
-			s.threads = int(t.Threads) - len(p.parted)
-		}
-		if s.threads <= 0 {
+		if s.others() == 0 {
 			p.rest = slices.Delete(p.rest, i, i+1)
 			a.taskLeaves(s, t.Time, how, to)
 		}

@@ -319,7 +319,7 @@ func (a *Analyzer) introduceTask(s *event.Snapshot, n *Netns, h *event.Resident)
 			p.main = x
 		} else {
 			p.addParted(x)
-			p.uncount()
+			p.uncount(h.TID)
 		}
 	}
 	if h.Cgroup != "" && x.Cgroup == "" {
@@ -329,9 +329,13 @@ func (a *Analyzer) introduceTask(s *event.Snapshot, n *Netns, h *event.Resident)
 
 // uncount takes a thread that turned out to be elsewhere out of those that were
 // thought to have stayed in the initial namespace when the first one left.
-func (p *process) uncount() {
+func (p *process) uncount(tid uint32) {
 	for _, s := range p.rest {
-		if s.Netns.canon().Initial && s.threads > 0 {
+		switch {
+		case !s.Netns.canon().Initial:
+		case s.behind[tid]:
+			delete(s.behind, tid)
+		case s.threads > 0:
 			s.threads--
 		}
 	}

@@ -234,9 +234,10 @@ enum nst_task_op {
 	NST_OP_SWITCH = 2,
 	NST_OP_EXEC = 3,
 	NST_OP_EXIT = 4,
+	NST_OP_BEHIND = 5,
 };
 
-#define NST_APART_UNKNOWN (~(__u32)0)
+#define NST_BEHIND_UNKNOWN (~(__u32)0)
 
 /* One task that came into a namespace or left one: event.Task. */
 struct nst_task {
@@ -258,7 +259,7 @@ struct nst_task {
 	__u32 cgroup_ns;
 	__u32 time_ns;
 	__u32 user_ns;
-	__u32 apart; /* NST_APART_UNKNOWN: nobody counted */
+	__u32 behind; /* threads that a leader leaves behind */
 	char comm[16];
 };
 

@@ -6,9 +6,13 @@
  * All processes of a machine come by here, and most are of no interest: told are
  * those in another namespace than the initial one. Of threads, only those are
  * told that have parted from their process, in another namespace than its
- * leader, or whose leader has none any more because it has ended. How many are
- * apart from their leader, which each record says, tells of how many it wasn't
- * told when they stayed behind.
+ * leader, or whose leader has none any more because it has ended. When a leader
+ * leaves a namespace, those that stay behind in it are told of one by one, before it.
+ *
+ * All this happens on several CPUs at once. A task first leaves word of what it is
+ * about to do and then looks where others are, so that of two that do so at the same
+ * time one sees the other: a thread that ends knows that its leader has left, or the
+ * leader that the thread doesn't stay. The time of a record is taken after that.
  *
  * nstrace itself isn't told: its threads visit namespaces to look at them.
  */
@@ -116,42 +120,6 @@ static __always_inline bool is_told(struct task_struct *task, struct net *net)
 	return net != home && (is_foreign(net) || is_foreign(home)) && tgid != own_tgid;
 }
 
-/*
- * Of more threads than this nobody counts those that have parted. The verifier goes
- * through them all, in each program.
- */
-#define MAX_THREADS 64
-
-/*
- * How many threads of a task's process, other than itself and the first one, are
- * in another namespace than home. A new one is in the list before its record is
- * sent (copy_process and kernel_clone in kernel/fork.c).
- */
-static __noinline __u32 count_apart(struct task_struct *task, struct net *home)
-{
-	struct signal_struct *signal = BPF_CORE_READ(task, signal);
-	void *head = (void *)signal + bpf_core_field_offset(struct signal_struct, thread_head);
-	void *node = BPF_CORE_READ(signal, thread_head.next);
-	void *leader = BPF_CORE_READ(task, group_leader);
-	__u32 apart = 0;
-	int i;
-
-	for (i = 0; i < MAX_THREADS; i++) {
-		struct task_struct *thread;
-		struct net *net;
-
-		/* After the last one, or where the memory has become something else. */
-		if (node == head || !node)
-			return apart;
-		thread = node - bpf_core_field_offset(struct task_struct, thread_node);
-		net = task_net(thread);
-		if (thread != task && (void *)thread != leader && net && net != home)
-			apart++;
-		node = BPF_CORE_READ(thread, thread_node.next);
-	}
-	return NST_APART_UNKNOWN;
-}
-
 static __always_inline void read_others(struct nst_task *t, struct nsproxy *ns)
 {
 	struct cgroup_namespace *cgroup_ns;
@@ -192,12 +160,7 @@ static __always_inline struct nst_task *task_begin(__u32 probe, __u32 op, struct
 	t->tid = BPF_CORE_READ(task, pid);
 	t->parent = BPF_CORE_READ(task, real_parent, tgid);
 	t->threads = BPF_CORE_READ(task, signal, live.counter);
-	if (op == NST_OP_EXEC)
-		t->apart = 0; /* it has no other thread any more */
-	else if (t->pid != t->tid)
-		t->apart = count_apart(task, home_of(task));
-	else
-		t->apart = count_apart(task, op == NST_OP_EXIT ? NULL : BPF_CORE_READ(ns, net_ns));
+	t->behind = NST_BEHIND_UNKNOWN;
 	bpf_core_read_str(t->comm, sizeof(t->comm), &task->comm);
 	t->user_ns = BPF_CORE_READ(task, real_cred, user_ns, ns.inum);
 	if (bpf_core_field_exists(task->cgroups))
@@ -210,6 +173,54 @@ static __always_inline struct nst_task *task_begin(__u32 probe, __u32 op, struct
 static __always_inline void task_send(struct nst_task *t)
 {
 	bpf_ringbuf_submit(t, wake_flags(&tasks));
+}
+
+/*
+ * Tell of a thread that stays in a namespace; 0 if it doesn't. This isn't static, so
+ * that the verifier goes through it once and not for each thread that there may be.
+ */
+__noinline int tell_behind(__u64 thread, __u64 leader, __u64 net, __u64 now)
+{
+	struct task_struct *task = (struct task_struct *)thread;
+	struct nst_task *t;
+
+	if (thread == leader || (__u64)task_net(task) != net)
+		return 0;
+	t = task_begin(NST_TASK_SWITCH, NST_OP_BEHIND, task, BPF_CORE_READ(task, nsproxy));
+	if (t) {
+		t->time = now;
+		task_send(t);
+	}
+	return 1;
+}
+
+/* Of more threads than this nobody tells which stay behind. */
+#define MAX_THREADS 64
+
+/* Tell of the threads that a leader leaves behind, and return how many there are. */
+static __noinline __u32 tell_all_behind(struct task_struct *task, struct net *net, __u64 now)
+{
+	struct signal_struct *signal = BPF_CORE_READ(task, signal);
+	__u64 head = (__u64)signal + bpf_core_field_offset(struct signal_struct, thread_head);
+	__u64 node = (__u64)BPF_CORE_READ(signal, thread_head.next);
+	__u64 leader = (__u64)BPF_CORE_READ(task, group_leader);
+	__u32 behind = 0;
+	int i;
+
+	for (i = 0; i < MAX_THREADS; i++) {
+		__u64 thread = node - bpf_core_field_offset(struct task_struct, thread_node);
+
+		if (node == head)
+			return behind;
+		behind += tell_behind(thread, leader, (__u64)net, now);
+		node = (__u64)BPF_CORE_READ((struct task_struct *)thread, thread_node.next);
+	}
+	return NST_BEHIND_UNKNOWN;
+}
+
+static __always_inline bool is_leader(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, pid) == BPF_CORE_READ(task, tgid);
 }
 
 /*
@@ -260,8 +271,10 @@ int BPF_PROG(task_exec_tracepoint, struct task_struct *task)
  */
 static __always_inline int task_switch_enter(struct task_struct *task, struct nsproxy *new)
 {
+	__u32 behind = NST_BEHIND_UNKNOWN;
 	struct net *from, *to;
 	struct nst_task *t;
+	__u64 now;
 
 	if (!new || (__u64)task != bpf_get_current_task())
 		return 0;
@@ -273,8 +286,13 @@ static __always_inline int task_switch_enter(struct task_struct *task, struct ns
 		part(task, to);
 	if (!hit(NST_TASK_SWITCH))
 		return 0;
+	now = bpf_ktime_get_boot_ns();
+	if (from != to && is_leader(task))
+		behind = tell_all_behind(task, from, now);
 	t = task_begin(NST_TASK_SWITCH, NST_OP_SWITCH, task, new);
 	if (t) {
+		t->time = now;
+		t->behind = behind;
 		t->threads--;
 		read_net(&t->from, from);
 		/*
@@ -307,21 +325,29 @@ int BPF_KPROBE(task_switch_kprobe, struct task_struct *task, struct nsproxy *new
  */
 static __always_inline int task_exit_enter(struct task_struct *task)
 {
+	__u32 behind = NST_BEHIND_UNKNOWN;
 	struct nst_task *t;
-	bool told;
+	struct net *net;
+	__u64 now;
 
 	if ((__u64)task != bpf_get_current_task())
 		return 0;
-	told = is_told(task, task_net(task));
-	if (BPF_CORE_READ(task, pid) != BPF_CORE_READ(task, tgid))
+	net = task_net(task);
+	if (!is_leader(task))
 		part(task, NULL);
-	if (!told)
+	if (!is_told(task, net))
 		return 0;
 	if (!hit(NST_TASK_EXIT))
 		return 0;
+	now = bpf_ktime_get_boot_ns();
+	if (is_leader(task))
+		behind = tell_all_behind(task, net, now);
 	t = task_begin(NST_TASK_EXIT, NST_OP_EXIT, task, BPF_CORE_READ(task, nsproxy));
-	if (t)
+	if (t) {
+		t->time = now;
+		t->behind = behind;
 		task_send(t);
+	}
 	return 0;
 }
 

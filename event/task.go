@@ -23,10 +23,12 @@ const (
 	// TaskExit: it lets go of Net, its last namespace, to end
 	// (exit_task_namespaces).
 	TaskExit
+	// TaskBehind: it is in Net, which its leader leaves at that moment.
+	TaskBehind
 	TaskOpCount
 )
 
-var taskOpNames = [TaskOpCount]string{"none", "fork", "switch", "exec", "exit"}
+var taskOpNames = [TaskOpCount]string{"none", "fork", "switch", "exec", "exit", "behind"}
 
 // String returns the operation's name.
 func (o TaskOp) String() string {
@@ -47,9 +49,8 @@ type Namespaces struct {
 // Told of are processes in namespaces other than the initial one, and of threads
 // only those that have parted from their process: whose namespace isn't its
 // leader's (the thread whose TID is the process's PID), or whose leader has ended
-// before them. A change from one namespace to another is told of always. So when
-// a leader leaves a namespace or ends, and more are Apart then than were told of,
-// the others are still in the namespace it was in.
+// before them. A change from one namespace to another is told of always. When a
+// leader leaves a namespace or ends, those that stay there are told of first.
 type Task struct {
 	// Seq counts the task records of one CPU from 0, taken before ring space was
 	// reserved, so a gap is a loss.
@@ -63,13 +64,12 @@ type Task struct {
 	Comm             string
 	// Threads is how many other threads of its process were running.
 	Threads uint32
-	// Apart is how many threads of its process, other than itself, were in
-	// another namespace than the leader is in after this (signal_struct's
-	// thread_head). Those whose birth or end is told of at about this time are
-	// among them; it is never too low. Known from traces of versions that count
-	// it, and of processes with 64 threads at most.
-	Apart      uint32
-	ApartKnown bool
+	// Behind is how many of its threads a leader leaves in the namespace that it
+	// goes from, or ends in, each of which was told of just before (TaskBehind).
+	// Known from traces of versions that tell, and of processes with less than 64
+	// threads.
+	Behind      uint32
+	BehindKnown bool
 	// Net is the namespace it is in now, or lets go of to end; From the one it
 	// was in before, or of a fork the one its parent is in.
 	Net, From NetRef

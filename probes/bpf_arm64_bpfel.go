@@ -432,7 +432,7 @@ type bpfNstTask struct {
 	CgroupNs uint32
 	TimeNs   uint32
 	UserNs   uint32
-	Apart    uint32
+	Behind   uint32
 	Comm     [16]int8
 }
 
@@ -443,6 +443,7 @@ const (
 	bpfNstTaskOpNST_OP_SWITCH bpfNstTaskOp = 2
 	bpfNstTaskOpNST_OP_EXEC   bpfNstTaskOp = 3
 	bpfNstTaskOpNST_OP_EXIT   bpfNstTaskOp = 4
+	bpfNstTaskOpNST_OP_BEHIND bpfNstTaskOp = 5
 )
 
 type bpfParting struct {

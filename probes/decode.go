@@ -68,8 +68,8 @@ func (d *decoder) lifecycle(record []byte) (*event.Event, bool) {
 	return &d.event, true
 }
 
-// apartUnknown is NST_APART_UNKNOWN.
-const apartUnknown = ^uint32(0)
+// behindUnknown is NST_BEHIND_UNKNOWN.
+const behindUnknown = ^uint32(0)
 
 // task decodes a record of the task ring. The task is valid until the next call.
 func (d *decoder) task(record []byte) (*event.Task, bool) {
@@ -93,8 +93,8 @@ func (d *decoder) task(record []byte) (*event.Task, bool) {
 		},
 		Cgroup: r.Cgroup,
 	}
-	if r.Apart != apartUnknown {
-		d.entry.Apart, d.entry.ApartKnown = r.Apart, true
+	if r.Behind != behindUnknown {
+		d.entry.Behind, d.entry.BehindKnown = r.Behind, true
 	}
 	return &d.entry, true
 }

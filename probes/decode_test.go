@@ -188,14 +188,14 @@ func TestDecodeEveryField(t *testing.T) {
 			return e
 		}, map[string]string{
 			"Cpu": "CPU", "Pid": "PID", "Tid": "TID", "MntNs": "Others.Mnt", "PidNs": "Others.PID", "UtsNs": "Others.UTS",
-			"IpcNs": "Others.IPC", "CgroupNs": "Others.Cgroup", "TimeNs": "Others.Time", "UserNs": "Others.User", "Apart": "",
-		}, "Apart", "ApartKnown")
+			"IpcNs": "Others.IPC", "CgroupNs": "Others.Cgroup", "TimeNs": "Others.Time", "UserNs": "Others.User", "Behind": "",
+		}, "Behind", "BehindKnown")
 		for _, c := range []struct {
-			apart, want uint32
-			known       bool
-		}{{0, 0, true}, {3, 3, true}, {apartUnknown, 0, false}} {
-			if e, _ := d.task(recordOf(&bpfNstTask{Op: 1, Apart: c.apart})); e.Apart != c.want || e.ApartKnown != c.known {
-				t.Errorf("%d threads apart: got %d, %v", c.apart, e.Apart, e.ApartKnown)
+			behind, want uint32
+			known        bool
+		}{{0, 0, true}, {3, 3, true}, {behindUnknown, 0, false}} {
+			if e, _ := d.task(recordOf(&bpfNstTask{Op: 1, Behind: c.behind})); e.Behind != c.want || e.BehindKnown != c.known {
+				t.Errorf("%d threads behind: got %d, %v", c.behind, e.Behind, e.BehindKnown)
 			}
 		}
 	})
@@ -378,6 +378,7 @@ func TestNumbers(t *testing.T) {
 		}},
 		{"nst_task_op", map[string]int{
 			"NST_OP_FORK": int(event.TaskFork), "NST_OP_SWITCH": int(event.TaskSwitch), "NST_OP_EXEC": int(event.TaskExec), "NST_OP_EXIT": int(event.TaskExit),
+			"NST_OP_BEHIND": int(event.TaskBehind),
 		}},
 		{"nst_flag", map[string]int{"NST_RX": int(event.FlagRx), "NST_NO_ENTRY": int(event.FlagNoEntry), "NST_CAN_SWITCH": int(event.FlagCanSwitch), "NST_NET_ADMIN": int(event.FlagNetAdmin), "NST_STAYED": int(event.FlagStayed)}},
 		{"nst_stage", map[string]int{
