@@ -151,7 +151,7 @@ func TestMove(t *testing.T) {
 		{suite: "bullseye", attach: "fentry", delivery: "count"},
 		{suite: "bullseye", attach: "kprobe", delivery: "packets"},
 		{suite: "bookworm", attach: "fentry", delivery: "count", keep: "move-6.1.nst", always: true},
-		{suite: "bookworm", attach: "kprobe", delivery: "packets", keep: "move-6.1-packets.nst", always: true},
+		{suite: "bookworm", attach: "kprobe", delivery: "packets", keep: "move-6.1-packets.nst"},
 		{suite: "trixie", attach: "fentry", delivery: "packets"},
 		{suite: "trixie", attach: "kprobe", delivery: "count", always: true},
 		{suite: "sid", attach: "fentry", delivery: "packets", always: true},

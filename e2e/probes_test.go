@@ -36,7 +36,7 @@ func TestProbes(t *testing.T) {
 	all := []tests{{"bookworm", "arm64", []string{
 		"./test", "-test.run", "TestLab(Description|Programs|Failure|Offsets|Untraceable|CheckStates)",
 	}}}
-	for _, suite := range suitesOf("bullseye", suite, unstable) {
+	for _, suite := range suitesOf("bullseye", unstable) {
 		script := most
 		if slices.Contains(suitesOf("bullseye"), suite) {
 			script = everything

@@ -45,8 +45,9 @@ func TestThreads(t *testing.T) {
 			const script = `mkfifo /tmp/said
 				./nstrace record --attach "$1" -o threads.nst -- sh -c './threads >/tmp/said & read still </tmp/said'`
 			vm := lab.VM{Kernel: kernelOf(t, c.suite, runtime.GOARCH), CPUs: 2, Share: dir}
+			var out bytes.Buffer
 			for attempt := range 2 {
-				var out bytes.Buffer
+				out.Reset()
 				vm.Stdout, vm.Stderr = &out, &out
 				ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 				status, err := vm.Run(ctx, "sh", "-ec", script, "sh", c.attach)
@@ -79,6 +80,9 @@ func TestThreads(t *testing.T) {
 			}
 			if len(m.Namespaces) != 62 || occupied != 3 || m.TaskEvents < 200 {
 				t.Errorf("%d namespaces, the process in %d of them in the end; %d records of tasks", len(m.Namespaces), occupied, m.TaskEvents)
+			}
+			if t.Failed() {
+				t.Logf("%s", out.Bytes())
 			}
 			t.Logf("%d records of tasks, %d things compared", m.TaskEvents, m.Audit.Compared)
 		})
