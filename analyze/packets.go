@@ -29,13 +29,10 @@ type recordKey struct {
 
 func recordKeyOf(f *event.Flow) recordKey { return recordKey{f.Net, f.Dev, f.Ifindex, f.Path} }
 
-// oneEach reports whether there is a record for each packet counted: the stack
-// also counts those that were merged into one.
-func oneEach(p event.Path) bool { return p == event.PathDeliverSKB || p == event.PathRx8023 }
-
-// counts takes what a flow delivered.
+// counts takes what a flow delivered. Only for what mac80211 had is there a record
+// of each packet counted.
 func (c *packetCheck) counts(n *event.Count) {
-	if !oneEach(n.Path) {
+	if !n.Path.ByMac80211() {
 		return
 	}
 	if c.counted == nil {
@@ -61,7 +58,7 @@ func (a *Analyzer) findPackets() {
 	}
 	recorded := make(map[recordKey]uint64, len(c.sums))
 	for i := range c.sums {
-		if s := &c.sums[i]; oneEach(s.Path) {
+		if s := &c.sums[i]; s.Path.ByMac80211() {
 			recorded[recordKeyOf(&s.Flow)] += s.Packets
 		}
 	}

@@ -108,13 +108,18 @@ static __always_inline struct net *home_of(struct task_struct *task)
 	return BPF_CORE_READ(leader, flags) & PF_EXITING ? NULL : task_net(leader);
 }
 
+static __always_inline bool is_leader(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, pid) == BPF_CORE_READ(task, tgid);
+}
+
 /* Is a task told of that is in this namespace? See the top. */
 static __always_inline bool is_told(struct task_struct *task, struct net *net)
 {
 	__u32 tgid = BPF_CORE_READ(task, tgid);
 	struct net *home;
 
-	if (BPF_CORE_READ(task, pid) == tgid)
+	if (is_leader(task))
 		return is_foreign(net) && tgid != own_tgid;
 	home = home_of(task);
 	return net != home && (is_foreign(net) || is_foreign(home)) && tgid != own_tgid;
@@ -140,7 +145,7 @@ static __always_inline void read_others(struct nst_task *t, struct nsproxy *ns)
 
 /* Begin a record of a task with these namespaces; NULL if the ring is full. */
 static __always_inline struct nst_task *task_begin(__u32 probe, __u32 op, struct task_struct *task,
-						   struct nsproxy *ns)
+						   struct nsproxy *ns, __u64 now)
 {
 	struct nst_task *t;
 	__u64 seq;
@@ -153,7 +158,7 @@ static __always_inline struct nst_task *task_begin(__u32 probe, __u32 op, struct
 	}
 	__builtin_memset(t, 0, sizeof(*t));
 	t->seq = seq;
-	t->time = bpf_ktime_get_boot_ns();
+	t->time = now;
 	t->cpu = bpf_get_smp_processor_id();
 	t->op = op;
 	t->pid = BPF_CORE_READ(task, tgid);
@@ -186,11 +191,9 @@ __noinline int tell_behind(__u64 thread, __u64 leader, __u64 net, __u64 now)
 
 	if (thread == leader || (__u64)task_net(task) != net)
 		return 0;
-	t = task_begin(NST_TASK_SWITCH, NST_OP_BEHIND, task, BPF_CORE_READ(task, nsproxy));
-	if (t) {
-		t->time = now;
+	t = task_begin(NST_TASK_SWITCH, NST_OP_BEHIND, task, BPF_CORE_READ(task, nsproxy), now);
+	if (t)
 		task_send(t);
-	}
 	return 1;
 }
 
@@ -218,11 +221,6 @@ static __noinline __u32 tell_all_behind(struct task_struct *task, struct net *ne
 	return NST_BEHIND_UNKNOWN;
 }
 
-static __always_inline bool is_leader(struct task_struct *task)
-{
-	return BPF_CORE_READ(task, pid) == BPF_CORE_READ(task, tgid);
-}
-
 /*
  * sched_process_fork(parent, child[, ...]): the child has all it begins with, and
  * doesn't run yet.
@@ -236,7 +234,8 @@ int BPF_PROG(task_fork_tracepoint, struct task_struct *parent, struct task_struc
 		return 0;
 	if (!hit(NST_TASK_FORK))
 		return 0;
-	t = task_begin(NST_TASK_FORK, NST_OP_FORK, child, BPF_CORE_READ(child, nsproxy));
+	t = task_begin(NST_TASK_FORK, NST_OP_FORK, child, BPF_CORE_READ(child, nsproxy),
+		       bpf_ktime_get_boot_ns());
 	if (t) {
 		t->parent = BPF_CORE_READ(parent, tgid);
 		t->threads--; /* besides itself */
@@ -256,7 +255,8 @@ int BPF_PROG(task_exec_tracepoint, struct task_struct *task)
 		return 0;
 	if (!hit(NST_TASK_EXEC))
 		return 0;
-	t = task_begin(NST_TASK_EXEC, NST_OP_EXEC, task, BPF_CORE_READ(task, nsproxy));
+	t = task_begin(NST_TASK_EXEC, NST_OP_EXEC, task, BPF_CORE_READ(task, nsproxy),
+		       bpf_ktime_get_boot_ns());
 	if (t) {
 		t->threads--;
 		task_send(t);
@@ -289,9 +289,8 @@ static __always_inline int task_switch_enter(struct task_struct *task, struct ns
 	now = bpf_ktime_get_boot_ns();
 	if (from != to && is_leader(task))
 		behind = tell_all_behind(task, from, now);
-	t = task_begin(NST_TASK_SWITCH, NST_OP_SWITCH, task, new);
+	t = task_begin(NST_TASK_SWITCH, NST_OP_SWITCH, task, new, now);
 	if (t) {
-		t->time = now;
 		t->behind = behind;
 		t->threads--;
 		read_net(&t->from, from);
@@ -342,9 +341,8 @@ static __always_inline int task_exit_enter(struct task_struct *task)
 	now = bpf_ktime_get_boot_ns();
 	if (is_leader(task))
 		behind = tell_all_behind(task, net, now);
-	t = task_begin(NST_TASK_EXIT, NST_OP_EXIT, task, BPF_CORE_READ(task, nsproxy));
+	t = task_begin(NST_TASK_EXIT, NST_OP_EXIT, task, BPF_CORE_READ(task, nsproxy), now);
 	if (t) {
-		t->time = now;
 		t->behind = behind;
 		task_send(t);
 	}

@@ -172,10 +172,15 @@ func boot(t *testing.T, suite, dir string, env []string, argv ...string) (status
 
 func bootKernel(t *testing.T, kernel lab.Kernel, dir string, env []string, argv ...string) (status int, output string) {
 	t.Helper()
+	return bootVM(t, lab.VM{Kernel: kernel, Share: dir, Env: env}, argv...)
+}
+
+func bootVM(t *testing.T, vm lab.VM, argv ...string) (status int, output string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer cancel()
 	var out bytes.Buffer
-	vm := lab.VM{Kernel: kernel, Share: dir, Env: env, Stdout: &out, Stderr: &out}
+	vm.Stdout, vm.Stderr = &out, &out
 	status, err := vm.Run(ctx, argv...)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out.Bytes())

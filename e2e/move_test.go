@@ -132,7 +132,6 @@ func decodeReport(t *testing.T, nstrace, file string, r any) {
 }
 
 // TestMove records the demo's scenario on each kernel of the lab, by each way of
-// TestMove records the demo's scenario on each kernel of the lab, by each way of
 // attaching, and holds the report against what is known of the scenario, and its
 // counts against the kernel's. The story is the same everywhere, but for what
 // `nstrace check` announces.

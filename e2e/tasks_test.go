@@ -90,22 +90,13 @@ func TestTenants(t *testing.T) {
 			const script = `./nstrace record --attach "$1" -o tenants.nst -- sh tenants.sh out
 				ip netns list-id >out/nsids`
 			kernel := kernelOf(t, c.suite, runtime.GOARCH)
-			var r *tenantsReport
 			var out string
-			for attempt := range 2 {
+			r := recordTasks(t, nstrace, file, func() {
 				var status int
 				if status, out = bootKernel(t, kernel, dir, nil, "sh", "-ec", script, "sh", c.attach); status != 0 {
 					t.Fatalf("exit status %d\n%s", status, out)
 				}
-				r = &tenantsReport{}
-				decodeReport(t, nstrace, file, r)
-				n := r.missed()
-				if n == 0 || attempt > 0 {
-					break
-				}
-				// See TestMove and runRandom: it is counted, and the host's doing.
-				note(t, "the kernel let %d calls or returns pass, as the ledger says: recorded again", n)
-			}
+			})
 			if *keep != "" && c.keep != "" {
 				copyFile(t, file, filepath.Join(*keep, c.keep))
 			}
@@ -117,6 +108,23 @@ func TestTenants(t *testing.T) {
 				t.Logf("%s\n%s", out, text)
 			}
 		})
+	}
+}
+
+// recordTasks has something recorded, and once more if the kernel let calls pass
+// meanwhile, and returns what nstrace tells of the file.
+func recordTasks(t *testing.T, nstrace, file string, record func()) *tenantsReport {
+	t.Helper()
+	for again := false; ; again = true {
+		record()
+		r := &tenantsReport{}
+		decodeReport(t, nstrace, file, r)
+		n := r.missed()
+		if n == 0 || again {
+			return r
+		}
+		// See TestMove and runRandom: it is counted, and the host's doing.
+		note(t, "the kernel let %d calls or returns pass, as the ledger says: recorded again", n)
 	}
 }
 

@@ -3,14 +3,11 @@
 package e2e
 
 import (
-	"bytes"
-	"context"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/nstrace/nstrace/analyze"
 	"github.com/nstrace/nstrace/lab"
@@ -45,25 +42,13 @@ func TestThreads(t *testing.T) {
 			const script = `mkfifo /tmp/said
 				./nstrace record --attach "$1" -o threads.nst -- sh -c './threads >/tmp/said & read still </tmp/said'`
 			vm := lab.VM{Kernel: kernelOf(t, c.suite, runtime.GOARCH), CPUs: 2, Share: dir}
-			var out bytes.Buffer
-			for attempt := range 2 {
-				out.Reset()
-				vm.Stdout, vm.Stderr = &out, &out
-				ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
-				status, err := vm.Run(ctx, "sh", "-ec", script, "sh", c.attach)
-				cancel()
-				if err != nil || status != 0 {
-					t.Fatalf("exit status %d, %v\n%s", status, err, out.Bytes())
+			var out string
+			recordTasks(t, nstrace, file, func() {
+				var status int
+				if status, out = bootVM(t, vm, "sh", "-ec", script, "sh", c.attach); status != 0 {
+					t.Fatalf("exit status %d\n%s", status, out)
 				}
-				r := &tenantsReport{}
-				decodeReport(t, nstrace, file, r)
-				n := r.missed()
-				if n == 0 || attempt > 0 {
-					break
-				}
-				// See TestMove and runRandom: it is counted, and the host's doing.
-				note(t, "the kernel let %d calls or returns pass, as the ledger says: recorded again", n)
-			}
+			})
 			if out, err := exec.Command(nstrace, "verify", file).CombinedOutput(); err != nil {
 				t.Errorf("verify: %v\n%s", err, out)
 			}
@@ -82,7 +67,7 @@ func TestThreads(t *testing.T) {
 				t.Errorf("%d namespaces, the process in %d of them in the end; %d records of tasks", len(m.Namespaces), occupied, m.TaskEvents)
 			}
 			if t.Failed() {
-				t.Logf("%s", out.Bytes())
+				t.Log(out)
 			}
 			t.Logf("%d records of tasks, %d things compared", m.TaskEvents, m.Audit.Compared)
 		})

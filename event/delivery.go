@@ -48,6 +48,10 @@ func (p Path) Received() bool {
 	return p != PathLoopback && p != PathStationUpdate && p != PathNetifRx && p != PathDropped
 }
 
+// ByMac80211 reports whether mac80211 had packets of that path, as Ethernet and one
+// by one: the stack may merge them (GRO) before it counts.
+func (p Path) ByMac80211() bool { return p == PathDeliverSKB || p == PathRx8023 }
+
 // String returns the path's name as reports print it.
 func (p Path) String() string {
 	if p < PathCount {

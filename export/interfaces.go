@@ -132,7 +132,7 @@ func linkType(devType uint32, path event.Path) (link layers.LinkType, unknown st
 		return layers.LinkTypeIEEE80211Radio, ""
 	case 0:
 		// mac80211 delivers Ethernet to these functions, whatever the netdev.
-		if path == event.PathDeliverSKB || path == event.PathRx8023 {
+		if path.ByMac80211() {
 			return layers.LinkTypeEthernet, ""
 		}
 		return 0, "what their packets begin with is unknown"

@@ -139,7 +139,7 @@ func (c *counters) marked() (uint64, error) {
 	}
 	n := c.passed
 	for _, f := range c.order {
-		if !f.isReceived() {
+		if !event.Path(f.flow.Path).ByMac80211() {
 			continue
 		}
 		if err := c.each(f.index, c.counts.ReadAt); err != nil {
@@ -149,12 +149,6 @@ func (c *counters) marked() (uint64, error) {
 		n += sum.Entered - sum.Merged
 	}
 	return n, nil
-}
-
-// isReceived reports whether mac80211 has the packets before the stack.
-func (f *flowState) isReceived() bool {
-	path := event.Path(f.flow.Path)
-	return path == event.PathDeliverSKB || path == event.PathRx8023
 }
 
 // look finds the flows that are new.
@@ -188,7 +182,7 @@ func (c *counters) remove() {
 	for _, f := range c.order {
 		if since, ok := c.gone[f.flow.Dev]; ok && f.read.Last <= since {
 			c.dead = append(c.dead, f.index)
-			if f.isReceived() {
+			if event.Path(f.flow.Path).ByMac80211() {
 				c.passed += f.read.Entered - f.read.Merged
 			}
 			c.flows.Delete(&f.flow)

@@ -153,12 +153,11 @@ func (w *Writer) assemble(h *header, rs []seqRange, raw []byte, cuts []int) {
 	if h.kind == kindPackets {
 		enc = w.fast
 	}
-	h.codec = codecNone
 	if len(raw) >= leastPacked {
 		b = compress(enc, b, raw, cuts)
-		h.codec = codecZstd
 	}
-	if h.codec == codecNone || len(b)-at >= len(raw) {
+	h.codec = codecZstd
+	if packed := len(b) - at; packed == 0 || packed >= len(raw) {
 		b = append(b[:at], raw...)
 		h.codec = codecNone
 	}

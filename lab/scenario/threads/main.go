@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command threads OUT has its first thread go through network namespaces, each of
+// Command threads has its first thread go through network namespaces, each of
 // which it leaves for good, and back to its own in between, while other threads
 // are born, go after it, and end, all at the same time. When nothing moves any
 // more it says "still", and stays.
